@@ -1,0 +1,1 @@
+//! amax tables, precision policy and error measures.

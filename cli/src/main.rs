@@ -1,0 +1,2 @@
+//! The `bernini` command.
+fn main() {}

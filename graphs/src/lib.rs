@@ -1,0 +1,1 @@
+//! Typed graph builder, ONNX writer and the Bernini submodules as graphs.

@@ -1,0 +1,1 @@
+//! Runs the Bernini pipeline on exported graphs or engines.

@@ -1,0 +1,1 @@
+//! Safe TensorRT for the builder and the runner.

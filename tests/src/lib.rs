@@ -1,0 +1,1 @@
+//! End to end, parity with the reference libraries, structure.
