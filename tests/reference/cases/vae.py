@@ -30,8 +30,8 @@ def build(golden, settings, prefix=""):
 
 
 def make():
-    make_one("vae_a", config(6, 16), 24, 40)
-    make_one("vae_b", config(4, 4), 32, 16)
+    make_one("vae_a", config(6, 16), 16, 40)
+    make_one("vae_b", config(4, 4), 24, 16)
 
 
 def make_one(case, settings, height, width):
