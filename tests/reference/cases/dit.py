@@ -5,7 +5,7 @@ import torch
 from diffusers import WanTransformer3DModel
 
 from golden import Golden, relative_l2
-from plain.dit import pack, velocity
+from plain.dit import grid_of, pack, unpack, velocity
 
 COMMON = {"patch_size": [1, 2, 2], "in_channels": 16, "out_channels": 16, "freq_dim": 256, "cross_attn_norm": True,
           "qk_norm": "rms_norm_across_heads", "eps": 1e-6, "image_dim": None, "added_kv_proj_dim": None,
@@ -50,6 +50,7 @@ def make_one(case, settings, context_shape, rows, timesteps, has_forward):
     padded = torch.nn.functional.pad(context, (0, 0, 0, rows - context_shape[1]))
     latents = {name: golden.input(name, shape) for name, shape in {
         "target": [1, 16, 3, 6, 10], "video": [1, 16, 2, 4, 8], "image_0": [1, 16, 1, 6, 4], "image_1": [1, 16, 1, 8, 6]}.items()}
+    assert torch.equal(unpack(pack(latents["target"]), grid_of(latents["target"])), latents["target"])
     runs = [("none", timesteps[0], []), ("none_late", timesteps[2], []),
             ("video", timesteps[1], [("video", 1.0)]),
             ("all", timesteps[0], [("image_0", 2.0), ("image_1", 3.0), ("video", 1.0)]),
