@@ -1,1 +1,48 @@
-//! Typed graph builder, ONNX writer and the Bernini submodules as graphs.
+//! Bernini's submodules as typed graphs, and their ONNX files.
+//!
+//! A model is traced once by a [`GraphBuilder`] against the names and shapes of a checkpoint;
+//! no weights, files or devices are involved.
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//! use bernini_graphs::{DType, Dim, GraphBuilder, Precision};
+//!
+//! let checkpoint = BTreeMap::from([
+//!     ("proj.weight".to_string(), vec![3, 5]),
+//!     ("proj.bias".to_string(), vec![3]),
+//! ]);
+//! let g = GraphBuilder::new("demo", &checkpoint, Precision::F32);
+//! let x = g.input("x", DType::F32, &[Dim::symbol("tokens"), 5.into()]);
+//! g.output("y", g.root().linear("proj", x, 3), DType::F32);
+//! let graph = g.finish().unwrap();
+//! assert!(graph.listing().contains("proj/Add f32[tokens, 3]"));
+//! ```
+
+mod builder;
+pub mod config;
+mod dim;
+mod dtype;
+mod error;
+mod graph;
+pub mod manifest;
+pub mod models;
+pub mod nn;
+mod onnx;
+mod ops;
+mod pattern;
+mod precision;
+mod scope;
+pub mod submodule;
+mod value;
+
+pub use builder::{Checkpoint, GraphBuilder};
+pub use dim::Dim;
+pub use dtype::DType;
+pub use error::{BuildError, BuildErrors};
+pub use graph::{Attribute, Data, Graph, Initializer, Layout, Node, Port, Weight};
+pub use onnx::{ExternalData, IR_VERSION, OPSET};
+pub use ops::{Conv3d, concat, zeros};
+pub use precision::{Fp8Policy, Fp8Scales, Precision};
+pub use scope::Scope;
+pub use submodule::{Component, Submodule};
+pub use value::Value;

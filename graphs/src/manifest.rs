@@ -1,0 +1,106 @@
+//! `export.json`: what an export folder holds (design §3). The exporter writes it last, so a
+//! folder that has one is complete; builder and runner read nothing that it does not list.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{DType, Port};
+
+/// Name of the manifest in an export folder.
+pub const EXPORT_MANIFEST: &str = "export.json";
+/// Version of the manifest's schema; a reader refuses any other.
+pub const EXPORT_SCHEMA: u32 = 1;
+
+/// The whole manifest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExportManifest {
+    /// [`EXPORT_SCHEMA`].
+    pub schema: u32,
+    /// Version of the program that wrote it.
+    pub bernini: String,
+    /// blake3 over the checkpoint's headers and configs: which weights these are.
+    pub source: String,
+    /// Which tasks the checkpoint can do.
+    pub variant: Variant,
+    /// Precision of the graphs.
+    pub precision: PrecisionName,
+    /// FP8 only: whether the scales are constants that were never measured.
+    pub uncalibrated: bool,
+    /// Submodules by stem.
+    pub submodules: BTreeMap<String, SubmoduleEntry>,
+    /// Embedding tables by name: safetensors files whose rows are read in place.
+    pub tables: BTreeMap<String, FileEntry>,
+    /// Configs, tokenizer files and the scheduler, with paths below the folder.
+    pub config: Vec<FileEntry>,
+}
+
+/// Kind of checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Variant {
+    /// Planner and renderer.
+    Full,
+    /// Text encoder, experts and VAE only (Bernini-R).
+    Renderer,
+}
+
+/// Precision as the command line names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrecisionName {
+    /// Everything f32.
+    F32,
+    /// bf16 with f32 islands.
+    Bf16,
+    /// bf16 with FP8 linear layers.
+    Fp8,
+}
+
+/// One submodule of an export.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubmoduleEntry {
+    /// The `.onnx` file.
+    pub graph: FileEntry,
+    /// The external data; the chunks of one VAE half share theirs.
+    pub weights: FileEntry,
+    /// What the graph takes.
+    pub inputs: Vec<PortEntry>,
+    /// What the graph gives.
+    pub outputs: Vec<PortEntry>,
+    /// The component's config, as a path below the folder.
+    pub config: String,
+}
+
+/// A file of the folder.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileEntry {
+    /// Path below the folder, with forward slashes.
+    pub file: String,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// Hash of the content, in hex.
+    pub blake3: String,
+}
+
+/// A port as text: symbols are polynomials of named sizes, such as `8*latent_height`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PortEntry {
+    /// Name.
+    pub name: String,
+    /// Element type.
+    pub dtype: DType,
+    /// Size of each axis.
+    pub shape: Vec<String>,
+}
+
+impl From<&Port> for PortEntry {
+    fn from(port: &Port) -> Self {
+        let shape = port.shape.iter().map(|dim| dim.to_string()).collect();
+        Self { name: port.name.clone(), dtype: port.dtype, shape }
+    }
+}
