@@ -228,10 +228,8 @@ impl<'c> GraphBuilder<'c> {
             }),
             None => Some(BuildError::MissingTensor { name: name.into(), expected: shape.to_vec() }),
         };
-        if let Some(error) = error {
-            self.state.borrow_mut().errors.push(error);
-            return Value::poisoned(self);
-        }
+        // The trace goes on with the shape that the model needs, so that every tensor is asked for.
+        self.state.borrow_mut().errors.extend(error);
         if let Some(&id) = self.state.borrow().weights.get(name) {
             return Value::new(self, id);
         }
