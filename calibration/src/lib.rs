@@ -1,1 +1,18 @@
-//! amax tables, precision policy and error measures.
+//! FP8 precision policies, amax tables and error measures.
+//!
+//! ```
+//! use bernini_calibration::{Numbers, Policy};
+//!
+//! let policy = Policy::named("default").unwrap();
+//! let layers = 40;
+//! assert_eq!(policy.numbers("transformer", "blocks.2.attn1.to_q", layers), Numbers::Bf16);
+//! assert_eq!(policy.numbers("transformer", "blocks.3.attn1.to_q", layers), Numbers::Fp8);
+//! ```
+
+pub mod error;
+mod pattern;
+mod policy;
+mod table;
+
+pub use policy::{Numbers, Policy, PolicyError, Rule};
+pub use table::{Amax, CalibrationTable, E4M3_MAX, TABLE_SCHEMA, TableError};

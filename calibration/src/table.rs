@@ -1,0 +1,182 @@
+//! Calibration tables: the largest magnitudes that linear layers meet.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Largest finite E4M3 value.
+pub const E4M3_MAX: f32 = 448.0;
+/// Version of the table's schema; a reader refuses any other.
+pub const TABLE_SCHEMA: u32 = 1;
+/// Longest table that is read, in bytes.
+const MAX_BYTES: usize = 64 << 20;
+
+/// Largest magnitudes of one linear layer.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Amax {
+    /// Of the activations that enter it.
+    pub input: f32,
+    /// Of its weight.
+    pub weight: f32,
+}
+
+impl Amax {
+    /// Constants for speed and parsing only: no measurement stands behind them.
+    pub const SYNTHETIC: Self = Self { input: 8.0, weight: 0.1 };
+
+    /// `(input, weight)` scales: real value = scale × E4M3 value.
+    pub fn scales(self) -> (f32, f32) {
+        (self.input / E4M3_MAX, self.weight / E4M3_MAX)
+    }
+}
+
+/// amax per linear layer, and where the numbers come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CalibrationTable {
+    /// [`TABLE_SCHEMA`].
+    pub schema: u32,
+    /// Fingerprint of the checkpoint, as in `export.json`.
+    pub source: String,
+    /// The cases whose trajectories were measured.
+    pub cases: Vec<String>,
+    /// Submodule stem → layer path → amax.
+    pub submodules: BTreeMap<String, BTreeMap<String, Amax>>,
+}
+
+/// A table that cannot be used.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum TableError {
+    /// Longer than any table.
+    #[error("calibration table: expected at most {limit} bytes, found {found}; give a table")]
+    TooLong {
+        /// Limit in bytes.
+        limit: usize,
+        /// Length in bytes.
+        found: usize,
+    },
+    /// Not the JSON of a table.
+    #[error("calibration table: {reason}; make it anew with `bernini calibrate`")]
+    Json {
+        /// What the parser says.
+        reason: String,
+    },
+    /// Written by another version.
+    #[error("calibration table: expected schema {TABLE_SCHEMA}, found {found}; make it anew")]
+    Schema {
+        /// The table's schema.
+        found: u32,
+    },
+    /// An amax that no layer has.
+    #[error(
+        "calibration table: {submodule} {path} {field}: expected a finite number above 0, found \
+         {found}; make the table anew"
+    )]
+    Amax {
+        /// Stem of the submodule.
+        submodule: String,
+        /// Path of the layer.
+        path: String,
+        /// `input` or `weight`.
+        field: &'static str,
+        /// The value.
+        found: f32,
+    },
+    /// Made from another checkpoint.
+    #[error(
+        "calibration table: expected source {expected}, found {found}; calibrate this checkpoint"
+    )]
+    Source {
+        /// Fingerprint of the checkpoint to export.
+        expected: String,
+        /// Fingerprint in the table.
+        found: String,
+    },
+}
+
+impl CalibrationTable {
+    /// A table from its JSON form, checked.
+    pub fn parse(text: &str) -> Result<Self, TableError> {
+        if text.len() > MAX_BYTES {
+            return Err(TableError::TooLong { limit: MAX_BYTES, found: text.len() });
+        }
+        let json = |e: serde_json::Error| TableError::Json { reason: e.to_string() };
+        let table: Self = serde_json::from_str(text).map_err(json)?;
+        table.validate()?;
+        Ok(table)
+    }
+
+    /// Refuses another schema, and amax values that are not finite and positive.
+    pub fn validate(&self) -> Result<(), TableError> {
+        if self.schema != TABLE_SCHEMA {
+            return Err(TableError::Schema { found: self.schema });
+        }
+        for (submodule, layers) in &self.submodules {
+            for (path, amax) in layers {
+                for (field, found) in [("input", amax.input), ("weight", amax.weight)] {
+                    if !(found.is_finite() && found > 0.0) {
+                        let (submodule, path) = (submodule.clone(), path.clone());
+                        return Err(TableError::Amax { submodule, path, field, found });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a table that was made from another checkpoint than `source`.
+    pub fn check_source(&self, source: &str) -> Result<(), TableError> {
+        if self.source == source {
+            return Ok(());
+        }
+        Err(TableError::Source { expected: source.into(), found: self.source.clone() })
+    }
+
+    /// amax of the layer at `path` of `submodule`.
+    pub fn amax(&self, submodule: &str, path: &str) -> Option<Amax> {
+        self.submodules.get(submodule)?.get(path).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(input: &str) -> String {
+        format!(
+            r#"{{"schema": 1, "source": "ab", "cases": ["t2v"],
+                "submodules": {{"transformer": {{"blocks.3.ffn.net.2":
+                {{"input": {input}, "weight": 0.25}}}}}}}}"#
+        )
+    }
+
+    #[test]
+    fn amax_becomes_a_scale() {
+        let table = CalibrationTable::parse(&text("896")).unwrap();
+        let amax = table.amax("transformer", "blocks.3.ffn.net.2").unwrap();
+        assert_eq!(amax.scales(), (2.0, 0.25 / 448.0));
+        assert_eq!(table.amax("transformer_2", "blocks.3.ffn.net.2"), None);
+    }
+
+    #[test]
+    fn impossible_numbers_name_their_layer() {
+        for input in ["0", "-1", "1e39"] {
+            let error = CalibrationTable::parse(&text(input)).unwrap_err();
+            assert!(matches!(error, TableError::Amax { field: "input", .. }), "{error}");
+            assert!(error.to_string().contains("blocks.3.ffn.net.2"));
+        }
+    }
+
+    #[test]
+    fn unknown_keys_schemas_and_sources_are_refused() {
+        let good = text("1");
+        let bad = good.replace("\"cases\"", "\"mode\": 1, \"cases\"");
+        assert!(matches!(CalibrationTable::parse(&bad), Err(TableError::Json { .. })));
+        let bad = good.replace("\"schema\": 1", "\"schema\": 2");
+        assert_eq!(CalibrationTable::parse(&bad), Err(TableError::Schema { found: 2 }));
+        let table = CalibrationTable::parse(&good).unwrap();
+        assert!(table.check_source("ab").is_ok());
+        assert!(matches!(table.check_source("cd"), Err(TableError::Source { .. })));
+    }
+}
