@@ -1,6 +1,8 @@
 //! Renderer-only guidance against the reference of tests/reference/plain/guidance.py: every mode,
 //! limits, eta and momentum over two steps.
 
+#![allow(clippy::unwrap_used)]
+
 use bernini_runner::guidance::{
     ApgParams, Available, Branch, Context, Guidance, GuidanceMode, Omegas, SourceSet,
 };

@@ -1,5 +1,7 @@
 //! The runner's noise against torch 2.7.1's CPU generator: every bit (spec K.14).
 
+#![allow(clippy::unwrap_used)]
+
 use bernini_runner::noise::TorchRng;
 use safetensors::SafeTensors;
 

@@ -1,5 +1,7 @@
 //! Prompts against the reference: ids of sentencepiece 0.2.0, cleaning of ftfy 6.3.1 and Python.
 
+#![allow(clippy::unwrap_used)]
+
 use bernini_runner::text::{T5Tokenizer, check_prompt, clean};
 use serde_json::Value;
 use std::path::Path;
