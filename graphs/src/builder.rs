@@ -210,6 +210,9 @@ impl<'c> GraphBuilder<'c> {
     }
 
     /// The checkpoint tensor `name`, which must have `shape`, seen as `view`.
+    ///
+    /// A missing or misshapen tensor is recorded and stood in for, so that one trace asks for
+    /// every tensor of the model.
     pub(crate) fn weight(
         &self,
         name: &str,
@@ -218,25 +221,25 @@ impl<'c> GraphBuilder<'c> {
         dtype: DType,
         (layout, scale): (Layout, Option<f32>),
     ) -> Value<'_> {
-        self.state.borrow_mut().tensors.insert(name.into());
-        let error = match self.checkpoint.shape(name) {
-            Some(found) if found == shape => None,
-            Some(found) => Some(BuildError::WrongShape {
-                name: name.into(),
-                expected: shape.to_vec(),
-                found: found.to_vec(),
-            }),
-            None => Some(BuildError::MissingTensor { name: name.into(), expected: shape.to_vec() }),
-        };
-        // The trace goes on with the shape that the model needs, so that every tensor is asked for.
-        self.state.borrow_mut().errors.extend(error);
         if let Some(&id) = self.state.borrow().weights.get(name) {
             return Value::new(self, id);
         }
+        let error = self.contract_error(name, shape);
+        self.state.borrow_mut().errors.extend(error);
+        self.state.borrow_mut().tensors.insert(name.into());
         let data = Data::Weight(Weight { tensor: name.into(), layout, scale });
         let value = self.initializer(name.into(), dtype, view, data);
         self.state.borrow_mut().weights.insert(name.into(), value.id());
         value
+    }
+
+    fn contract_error(&self, name: &str, shape: &[usize]) -> Option<BuildError> {
+        let (name, expected) = (name.to_string(), shape.to_vec());
+        match self.checkpoint.shape(&name) {
+            Some(found) if found == shape => None,
+            Some(found) => Some(BuildError::WrongShape { name, expected, found: found.to_vec() }),
+            None => Some(BuildError::MissingTensor { name, expected }),
+        }
     }
 
     /// Makes a value once per key: the run-time sizes that several reshapes share.

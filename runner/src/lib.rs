@@ -1,1 +1,33 @@
-//! Runs the Bernini pipeline on exported graphs or engines.
+//! Runs the Bernini pipeline on exported graphs: prompts and pixels in, frames out.
+//!
+//! ```no_run
+//! # use bernini_runner::{backend::OnnxRuntime, export::Export, pipeline::Pipeline};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let export = Export::open("export".as_ref())?;
+//! let backend = OnnxRuntime::new(export.clone())?;
+//! let pipeline = Pipeline::open(export, Box::new(backend))?;
+//! # Ok(()) }
+//! ```
+
+pub mod backend;
+pub mod case;
+pub mod export;
+pub mod guidance;
+pub mod latents;
+pub mod media;
+pub mod noise;
+pub mod pipeline;
+pub mod prompts;
+pub mod renderer;
+pub mod report;
+pub mod request;
+pub mod rope;
+pub mod scheduler;
+mod tensor;
+pub mod text;
+mod text_encoder;
+mod vae;
+
+pub use tensor::Tensor;
+pub use text_encoder::{TEXT_EMBEDDINGS, TextEncoder, TextEncoderError};
+pub use vae::{VaeDecoder, VaeEncoder};

@@ -52,12 +52,13 @@ pub fn probe(path: &Path) -> Result<VideoInfo, MediaError> {
 /// one frame is held at a time, and decoding ends at the largest index.
 ///
 /// # Errors
-/// As [`probe`], up to the last frame wanted, and [`MediaError::FrameIndex`].
-pub fn visit_frames(
+/// As [`probe`], up to the last frame wanted, [`MediaError::FrameIndex`], and what `visit` gives,
+/// which ends the decoding.
+pub fn visit_frames<E: From<MediaError>>(
     path: &Path,
     indices: &[usize],
-    mut visit: impl FnMut(usize, &RgbImage),
-) -> Result<(), MediaError> {
+    mut visit: impl FnMut(usize, &RgbImage) -> Result<(), E>,
+) -> Result<(), E> {
     let mut positions: Vec<usize> = (0..indices.len()).collect();
     positions.sort_by_key(|position| indices[*position]);
     let mut reader = Reader::open(path)?;
@@ -67,18 +68,15 @@ pub fn visit_frames(
         let index = indices[group[0]];
         while reader.frames <= index {
             if !reader.next_frame(&mut frame)? {
-                return Err(MediaError::FrameIndex {
-                    path: path.into(),
-                    index,
-                    frames: reader.frames,
-                });
+                let frames = reader.frames;
+                return Err(MediaError::FrameIndex { path: path.into(), index, frames }.into());
             }
             converter.get_or_insert_with(|| RgbConverter::new((frame.width(), frame.height())));
         }
         let converter = converter.as_mut().expect("invariant: a frame was read");
         let picture = converter.convert(&frame).map_err(|error| reader.corrupt(&error))?;
         let picture = reader.orientation.apply(picture);
-        group.iter().for_each(|position| visit(*position, &picture));
+        group.iter().try_for_each(|position| visit(*position, &picture))?;
     }
     Ok(())
 }
@@ -89,7 +87,10 @@ pub fn visit_frames(
 /// As [`visit_frames`].
 pub fn read_frames(path: &Path, indices: &[usize]) -> Result<Vec<RgbImage>, MediaError> {
     let mut frames = vec![RgbImage::default(); indices.len()];
-    visit_frames(path, indices, |position, frame| frames[position].clone_from(frame))?;
+    visit_frames(path, indices, |position, frame| {
+        frames[position].clone_from(frame);
+        Ok::<_, MediaError>(())
+    })?;
     Ok(frames)
 }
 

@@ -17,3 +17,12 @@ pub(super) fn init() -> Result<(), ffmpeg_next::Error> {
     });
     *READY
 }
+
+/// Versions of the FFmpeg libraries that are linked.
+pub fn ffmpeg_versions() -> String {
+    let show = |name, version: u32| {
+        format!("{name} {}.{}.{}", version >> 16, (version >> 8) & 0xff, version & 0xff)
+    };
+    let codec = show("libavcodec", ffmpeg_next::codec::version());
+    format!("{codec}, {}", show("libavformat", ffmpeg_next::format::version()))
+}

@@ -23,6 +23,7 @@ mod sink;
 pub use decode::{VideoInfo, probe, read_frames, visit_frames};
 pub use encode::VideoWriter;
 pub use error::{MAX_FRAMES, MAX_PIXELS, MAX_SIDE, MediaError};
+pub use ffmpeg::ffmpeg_versions;
 pub use image::load_image;
 pub use pictures::{FramesWriter, PngWriter};
 pub use resize::resize_bicubic;

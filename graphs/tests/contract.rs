@@ -1,0 +1,196 @@
+//! The released model from names and shapes alone: what each submodule asks a checkpoint for.
+#![allow(clippy::unwrap_used)] // A test may panic.
+
+use std::collections::BTreeMap;
+
+use bernini_graphs::config::{TextEncoderConfig, TransformerConfig, VaeConfig};
+use bernini_graphs::models::{Configs, build};
+use bernini_graphs::{BuildError, Fp8Policy, Fp8Scales, Precision, Submodule};
+
+type Shapes = BTreeMap<String, Vec<usize>>;
+
+/// Configs of the release (spec A.4, A.5, A.6).
+fn release() -> Configs {
+    let transformer: TransformerConfig = serde_json::from_str(
+        r#"{"patch_size": [1, 2, 2], "num_attention_heads": 40, "attention_head_dim": 128,
+            "in_channels": 16, "out_channels": 16, "text_dim": 4096, "freq_dim": 256,
+            "ffn_dim": 13824, "num_layers": 40, "cross_attn_norm": true,
+            "qk_norm": "rms_norm_across_heads", "eps": 1e-6, "rope_max_seq_len": 1024}"#,
+    )
+    .unwrap();
+    let text_encoder: TextEncoderConfig = serde_json::from_str(
+        r#"{"d_model": 4096, "d_kv": 64, "d_ff": 10240, "num_layers": 24, "num_heads": 64,
+            "vocab_size": 256384, "relative_attention_num_buckets": 32,
+            "relative_attention_max_distance": 128, "layer_norm_epsilon": 1e-6,
+            "feed_forward_proj": "gated-gelu"}"#,
+    )
+    .unwrap();
+    let latents = vec![0.5; 16];
+    let vae: VaeConfig = serde_json::from_value(serde_json::json!({
+        "base_dim": 96, "z_dim": 16, "dim_mult": [1, 2, 4, 4], "num_res_blocks": 2,
+        "attn_scales": [], "temperal_downsample": [false, true, true],
+        "latents_mean": latents, "latents_std": latents,
+    }))
+    .unwrap();
+    transformer.validate().unwrap();
+    text_encoder.validate().unwrap();
+    vae.validate().unwrap();
+    Configs { text_encoder, transformer_2: transformer.clone(), transformer, vae }
+}
+
+/// Every tensor that a submodule asks an empty checkpoint for.
+fn asked(submodule: Submodule) -> Shapes {
+    let nothing = Shapes::new();
+    let errors = build(submodule, &release(), &nothing, Precision::F32, false).unwrap_err();
+    let missing = errors.errors.into_iter().map(|error| match error {
+        BuildError::MissingTensor { name, expected } => (name, expected),
+        other => panic!("{other}"),
+    });
+    missing.collect()
+}
+
+fn parameters(shapes: &Shapes) -> usize {
+    shapes.values().map(|shape| shape.iter().product::<usize>()).sum()
+}
+
+/// The tensors of one expert as the specification lists them (B.2).
+fn expert() -> Shapes {
+    let (d, f) = (5120, 13824);
+    let mut shapes = Shapes::new();
+    let mut add =
+        |name: String, shape: &[usize]| assert!(shapes.insert(name, shape.to_vec()).is_none());
+    let linears = |prefix: &str, layers: &[(&str, usize, usize)]| -> Vec<(String, Vec<usize>)> {
+        let both = |(name, out, width): &(&str, usize, usize)| {
+            let path = format!("{prefix}{name}");
+            [(format!("{path}.weight"), vec![*out, *width]), (format!("{path}.bias"), vec![*out])]
+        };
+        layers.iter().flat_map(both).collect()
+    };
+    add("patch_embedding.weight".into(), &[d, 16, 1, 2, 2]);
+    add("patch_embedding.bias".into(), &[d]);
+    add("scale_shift_table".into(), &[1, 2, d]);
+    let mut all = linears(
+        "",
+        &[
+            ("condition_embedder.time_embedder.linear_1", d, 256),
+            ("condition_embedder.time_embedder.linear_2", d, d),
+            ("condition_embedder.time_proj", 6 * d, d),
+            ("condition_embedder.text_embedder.linear_1", d, 4096),
+            ("condition_embedder.text_embedder.linear_2", d, d),
+            ("proj_out", 64, d),
+        ],
+    );
+    for i in 0..40 {
+        add(format!("blocks.{i}.scale_shift_table"), &[1, 6, d]);
+        for norm in ["attn1.norm_q", "attn1.norm_k", "attn2.norm_q", "attn2.norm_k", "norm2"] {
+            add(format!("blocks.{i}.{norm}.weight"), &[d]);
+        }
+        add(format!("blocks.{i}.norm2.bias"), &[d]);
+        all.extend(linears(
+            &format!("blocks.{i}."),
+            &[
+                ("attn1.to_q", d, d),
+                ("attn1.to_k", d, d),
+                ("attn1.to_v", d, d),
+                ("attn1.to_out.0", d, d),
+                ("attn2.to_q", d, d),
+                ("attn2.to_k", d, d),
+                ("attn2.to_v", d, d),
+                ("attn2.to_out.0", d, d),
+                ("ffn.net.0.proj", f, d),
+                ("ffn.net.2", d, f),
+            ],
+        ));
+    }
+    all.into_iter().for_each(|(name, shape)| add(name, &shape));
+    shapes
+}
+
+#[test]
+fn expert_and_its_context_use_all_1095_tensors_once() {
+    let (step, context) = (asked(Submodule::Transformer), asked(Submodule::TransformerContext));
+    assert!(step.keys().all(|name| !context.contains_key(name)), "a tensor in both graphs");
+    let both: Shapes = step.into_iter().chain(context).collect();
+    assert_eq!(both.len(), 1095);
+    assert_eq!(parameters(&both), 14_288_491_584);
+    assert_eq!(both, expert());
+}
+
+#[test]
+fn expert_of_14_billion_parameters_builds_from_its_shapes_in_every_precision() {
+    struct Everything;
+    impl Fp8Policy for Everything {
+        fn scales(&self, path: &str) -> Option<Fp8Scales> {
+            path.starts_with("blocks.").then_some(Fp8Scales { input: 0.01, weight: 0.001 })
+        }
+    }
+    let shapes = expert();
+    for (precision, bytes) in
+        [(Precision::F32, 4), (Precision::Bf16, 2), (Precision::Fp8(&Everything), 1)]
+    {
+        let graph = build(Submodule::Transformer, &release(), &shapes, precision, false).unwrap();
+        let linears = graph.nodes.iter().filter(|node| node.op == "MatMul").count();
+        // Per block: q, k, v, o, cross q, cross o, two of the FFN, and two products per attention.
+        assert_eq!(linears, 40 * (8 + 4) + 1 + 3 + 1);
+        let up =
+            graph.weights().find(|(init, _)| init.name == "blocks.7.ffn.net.2.weight").unwrap().0;
+        assert_eq!(up.bytes(), 5120 * 13824 * bytes);
+        let quantised = graph.nodes.iter().filter(|node| node.op == "QuantizeLinear").count();
+        assert_eq!(quantised, if bytes == 1 { 40 * 8 } else { 0 });
+        let time =
+            graph.weights().find(|(init, _)| init.name.contains("time_proj.weight")).unwrap().0;
+        assert_eq!(time.dtype, bernini_graphs::DType::F32, "the time path is an f32 island");
+    }
+}
+
+#[test]
+fn text_encoder_uses_every_tensor_but_the_two_embeddings() {
+    let shapes = asked(Submodule::TextEncoder);
+    assert_eq!(shapes.len(), 243 - 2);
+    assert_eq!(parameters(&shapes), 5_680_910_336 - 256_384 * 4096);
+}
+
+#[test]
+fn vae_halves_use_126_892_531_parameters_and_share_none() {
+    let union = |first, next| -> Shapes {
+        let (first, next) = (asked(first), asked(next));
+        assert!(first.keys().all(|name| next.contains_key(name)), "the first chunk needs no more");
+        assert_eq!(next.len() - first.len(), 4, "two time_conv with weight and bias");
+        next
+    };
+    let encoder = union(Submodule::VaeEncoderFirst, Submodule::VaeEncoderNext);
+    let decoder = union(Submodule::VaeDecoderFirst, Submodule::VaeDecoderNext);
+    assert!(encoder.keys().all(|name| !decoder.contains_key(name)));
+    assert_eq!(parameters(&encoder) + parameters(&decoder), 126_892_531);
+}
+
+#[test]
+fn chunks_hand_their_caches_over_by_name() {
+    let configs = release();
+    for (first, next, caches) in [
+        (Submodule::VaeEncoderFirst, Submodule::VaeEncoderNext, 24),
+        (Submodule::VaeDecoderFirst, Submodule::VaeDecoderNext, 32),
+    ] {
+        let shapes = asked(next);
+        let first = build(first, &configs, &shapes, Precision::F32, false).unwrap();
+        let next = build(next, &configs, &shapes, Precision::F32, false).unwrap();
+        let out = |graph: &bernini_graphs::Graph| -> BTreeMap<String, String> {
+            let ports = graph.outputs.iter().filter_map(|port| {
+                let name = port.name.strip_prefix("next.")?.to_string();
+                Some((name, format!("{:?}", port.shape)))
+            });
+            ports.collect()
+        };
+        let taken: BTreeMap<String, String> = next
+            .inputs
+            .iter()
+            .filter_map(|port| {
+                let name = port.name.strip_prefix("cache.")?.to_string();
+                Some((name, format!("{:?}", port.shape)))
+            })
+            .collect();
+        assert_eq!(taken.len(), caches);
+        assert_eq!(out(&first), taken, "the first chunk gives what the next one takes");
+        assert_eq!(out(&next), taken, "and so does every later one");
+    }
+}

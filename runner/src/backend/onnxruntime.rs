@@ -1,0 +1,113 @@
+//! ONNX Runtime on CPU: the embedded default, and the reference for everything faster.
+
+use std::env;
+use std::path::PathBuf;
+
+use bernini_graphs::Submodule;
+use bernini_graphs::manifest::PortEntry;
+use ort::session::{Session as OrtSession, SessionInputValue};
+use ort::value::TensorRef;
+
+use super::{Backend, BackendError, Outputs, Session, check_inputs, owned};
+use crate::export::Export;
+use crate::tensor::Tensor;
+
+/// Version that `./x setup` installs.
+const VERSION: &str = "1.32.0";
+
+/// Runs the graphs of an export folder.
+pub struct OnnxRuntime {
+    environment: ort::environment::Environment,
+    export: Export,
+}
+
+impl OnnxRuntime {
+    /// Loads the library; graphs are loaded one by one, when asked for.
+    pub fn new(export: Export) -> Result<Self, BackendError> {
+        let path = library()?;
+        let broken = |reason: String| BackendError::LibraryBroken { path: path.clone(), reason };
+        let builder = ort::init_from(&path).map_err(|e| broken(e.to_string()))?;
+        let environment =
+            builder.with_name("bernini").build().map_err(|e| broken(e.to_string()))?;
+        Ok(Self { environment, export })
+    }
+}
+
+/// The ONNX Runtime library: `ORT_DYLIB_PATH`, else where `./x setup` puts it.
+pub fn library() -> Result<PathBuf, BackendError> {
+    let mut tried = vec![];
+    if let Some(path) = env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()) {
+        tried.push(PathBuf::from(path));
+    } else {
+        let cache = env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty());
+        let home = env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+        let file = format!("bernini/onnxruntime-{VERSION}/libonnxruntime.so");
+        tried.extend(cache.map(PathBuf::from).or(home).map(|cache| cache.join(file)));
+    }
+    match tried.iter().find(|path| path.is_file()) {
+        Some(path) => Ok(path.clone()),
+        None => Err(BackendError::LibraryMissing { tried }),
+    }
+}
+
+impl Backend for OnnxRuntime {
+    fn load(&self, submodule: Submodule) -> Result<Box<dyn Session>, BackendError> {
+        let missing = BackendError::MissingSubmodule { submodule };
+        let entry = self.export.manifest().submodules.get(submodule.stem()).ok_or(missing)?;
+        let path = self.export.path(&entry.graph);
+        let failed =
+            |reason: String| BackendError::OnnxRuntime { submodule, action: "load", reason };
+        let session = OrtSession::builder(&self.environment)
+            .map_err(|e| failed(e.to_string()))?
+            .commit_from_file(path)
+            .map_err(|e| failed(e.to_string()))?;
+        let (inputs, outputs) = (entry.inputs.clone(), entry.outputs.clone());
+        Ok(Box::new(OnnxRuntimeSession { submodule, session, inputs, outputs }))
+    }
+}
+
+struct OnnxRuntimeSession {
+    submodule: Submodule,
+    session: OrtSession,
+    inputs: Vec<PortEntry>,
+    outputs: Vec<PortEntry>,
+}
+
+impl OnnxRuntimeSession {
+    fn failed(submodule: Submodule, reason: String) -> BackendError {
+        BackendError::OnnxRuntime { submodule, action: "run", reason }
+    }
+}
+
+impl Session for OnnxRuntimeSession {
+    fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Outputs, BackendError> {
+        check_inputs(self.submodule, &self.inputs, inputs)?;
+        let submodule = self.submodule;
+        let failed = |e: ort::Error| Self::failed(submodule, e.to_string());
+        let mut feed: Vec<(&str, SessionInputValue<'_>)> = Vec::with_capacity(inputs.len());
+        for (name, tensor) in inputs {
+            let value = match tensor {
+                Tensor::F32(array) => {
+                    TensorRef::from_array_view(array.view()).map_err(failed)?.into()
+                }
+                Tensor::I64(array) => {
+                    TensorRef::from_array_view(array.view()).map_err(failed)?.into()
+                }
+            };
+            feed.push((name, value));
+        }
+        let outputs = self.session.run(feed).map_err(failed)?;
+        let mut tensors = std::collections::BTreeMap::new();
+        for port in &self.outputs {
+            let missing = BackendError::MissingPort { submodule, name: port.name.clone() };
+            let value = outputs.get(&port.name).ok_or(missing)?;
+            let array = value.try_extract_array::<f32>().map_err(failed)?;
+            tensors.insert(port.name.clone(), Tensor::F32(owned(array)));
+        }
+        Ok(Outputs::new(submodule, tensors))
+    }
+
+    fn inputs(&self) -> &[PortEntry] {
+        &self.inputs
+    }
+}

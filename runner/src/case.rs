@@ -1,0 +1,128 @@
+//! Case files (spec H.1): what to generate, as one JSON object.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// A case file; generation parameters come from the command line. Unknown keys are errors.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    /// Task name (H.2).
+    pub task_type: Option<String>,
+    /// Guidance mode (G.5).
+    pub guidance_mode: Option<String>,
+    /// What to make; required.
+    pub prompt: String,
+    /// Source videos, one path or several.
+    #[serde(default)]
+    pub video: OneOrMany,
+    /// A source image.
+    pub image: Option<PathBuf>,
+    /// Reference images.
+    #[serde(default)]
+    pub images: Vec<PathBuf>,
+    /// Where the result goes.
+    pub output: Option<PathBuf>,
+}
+
+/// A path or a list of paths.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub enum OneOrMany {
+    /// One path.
+    One(PathBuf),
+    /// Several, in order.
+    Many(Vec<PathBuf>),
+}
+
+impl Default for OneOrMany {
+    fn default() -> Self {
+        Self::Many(vec![])
+    }
+}
+
+impl OneOrMany {
+    /// All paths in order.
+    pub fn into_vec(self) -> Vec<PathBuf> {
+        match self {
+            Self::One(path) => vec![path],
+            Self::Many(paths) => paths,
+        }
+    }
+}
+
+impl Case {
+    /// Largest case file that is read.
+    const MAX_BYTES: u64 = 4 << 20;
+
+    /// Reads a case file; media paths are taken as they stand, from the working folder.
+    pub fn read(path: &Path) -> Result<Self, CaseError> {
+        let io = |source| CaseError::Io { path: path.into(), source };
+        let file = File::open(path).map_err(io)?;
+        if file.metadata().map_err(io)?.len() > Self::MAX_BYTES {
+            return Err(CaseError::TooLarge { path: path.into() });
+        }
+        let mut text = vec![];
+        file.take(Self::MAX_BYTES).read_to_end(&mut text).map_err(io)?;
+        serde_json::from_slice(&text)
+            .map_err(|source| CaseError::Json { path: path.into(), source })
+    }
+}
+
+/// What is wrong with a case file.
+#[derive(Debug, thiserror::Error)]
+pub enum CaseError {
+    /// It could not be read.
+    #[error("case file {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// It is far larger than any case.
+    #[error("case file {}: larger than 4 MiB; a case is one small JSON object", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It does not parse, or has a key that no case has.
+    #[error("case file {}: {source}; see spec H.1 or examples/", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Line, column and reason.
+        source: serde_json::Error,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Case, CaseError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        Case::read(file.path())
+    }
+
+    #[test]
+    fn a_video_is_one_path_or_a_list() {
+        let one = read(r#"{"prompt": "p", "video": "a.mp4"}"#).unwrap();
+        let many = read(r#"{"prompt": "p", "video": ["a.mp4"]}"#).unwrap();
+        assert_eq!(one.video.into_vec(), many.video.into_vec());
+    }
+
+    #[test]
+    fn unknown_keys_and_nonsense_are_named() {
+        let error = read(r#"{"prompt": "p", "promt": "q"}"#).unwrap_err();
+        assert!(error.to_string().contains("unknown field `promt`"), "{error}");
+        assert!(read("[]").is_err());
+        assert!(read(r#"{"task_type": "t2v"}"#).unwrap_err().to_string().contains("prompt"));
+        let deep = "[".repeat(100_000);
+        assert!(read(&format!(r#"{{"prompt": {deep}"#)).is_err());
+    }
+}

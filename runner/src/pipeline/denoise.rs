@@ -1,0 +1,155 @@
+//! The denoising loop (spec G): one expert after the other, from noise to clean latents.
+
+use std::time::Instant;
+
+use ndarray::{Array2, Array4, ArrayView4};
+
+use super::{Run, RunError};
+use crate::backend::Session;
+use crate::guidance::{Branch, Context, Guidance};
+use crate::renderer::{Expert, ExpertContext, Noise, Source, Tokens};
+use crate::scheduler::{DEFAULT_BOUNDARY_RATIO, Scheduler};
+
+impl Run<'_> {
+    /// The denoising loop: one expert after the other, from noise to clean latents.
+    pub(super) fn denoise(
+        &mut self,
+        mut latents: Array4<f32>,
+        contexts: &[Array2<f32>; 2],
+        sources: &[Source],
+    ) -> Result<Array4<f32>, RunError> {
+        let request = self.request;
+        let mut scheduler =
+            Scheduler::new(request.scheduler, request.num_inference_steps, request.flow_shift)?;
+        let available = self.plan.available();
+        let mut guidance =
+            Guidance::new(request.guidance_mode, available, request.omegas, request.apg)?;
+        let branches = guidance.branches().to_vec();
+        let steps = scheduler.timesteps().len();
+        let high =
+            (0..steps).filter(|&i| scheduler.is_high_noise(i, DEFAULT_BOUNDARY_RATIO)).count();
+        (self.report.steps_high_noise, self.report.steps_low_noise) = (high, steps - high);
+        self.progress.begin("denoise", steps * branches.len());
+
+        let phases = [(Noise::High, 0..high), (Noise::Low, high..steps)];
+        for (noise, range) in phases.into_iter().filter(|(_, range)| !range.is_empty()) {
+            let mut forwards = self.load_expert(noise, &branches, contexts, sources)?;
+            if noise == Noise::Low {
+                guidance.switch_to_low_noise();
+            }
+            for i in range {
+                let timestep = scheduler.timesteps()[i];
+                let mut predictions = vec![];
+                for branch in 0..branches.len() {
+                    self.check_interrupt()?;
+                    predictions.push(forwards.run(self, branch, &latents, timestep)?);
+                    self.progress.advance();
+                }
+                let start = Instant::now();
+                let views: Vec<ArrayView4<'_, f32>> =
+                    predictions.iter().map(|prediction| prediction.view()).collect();
+                let sigma = scheduler.sigma(i);
+                let velocity = guidance.combine(&views, &latents.view(), sigma)?;
+                let (flow, sample) = (velocity.as_slice(), latents.as_slice_mut());
+                let (Some(flow), Some(sample)) = (flow, sample) else {
+                    return Err(RunError::Layout);
+                };
+                scheduler.step(i, flow, sample)?;
+                self.report.add("guidance", start.elapsed(), 1);
+                if let Some(trace) = &mut self.trace {
+                    trace.velocities.push(velocity);
+                    trace.latents.push(latents.clone());
+                }
+            }
+        }
+        Ok(latents)
+    }
+
+    /// Loads an expert and everything of it that stays the same over the steps.
+    fn load_expert<'c>(
+        &mut self,
+        noise: Noise,
+        branches: &[Branch],
+        contexts: &'c [Array2<f32>; 2],
+        sources: &[Source],
+    ) -> Result<Forwards<'c>, RunError> {
+        let (backend, configs) = (&*self.pipeline.backend, self.pipeline.export.configs());
+        let config = match noise {
+            Noise::High => &configs.transformer,
+            Noise::Low => &configs.transformer_2,
+        };
+        let (head_dim, ids) = (config.attention_head_dim, self.request.source_ids);
+        let grid = self.plan.grid();
+        let tokens: Vec<_> = branches
+            .iter()
+            .map(|branch| Tokens::new(grid, sources, branch.sources, ids, head_dim))
+            .collect();
+        let longest = tokens.iter().map(|tokens| tokens.rope_cos.shape()[0]).max();
+        self.report.max_tokens = self.report.max_tokens.max(longest.unwrap_or(0));
+        let mut context_session = self.report.time("load", 0, || backend.load(noise.context()))?;
+        let keep = !self.request.reference_schedule;
+        let [mut positive, mut negative] = [None, None];
+        for branch in branches.iter().filter(|_| keep) {
+            let (slot, hidden) = match branch.context {
+                Context::Positive => (&mut positive, &contexts[0]),
+                Context::Negative => (&mut negative, &contexts[1]),
+            };
+            if slot.is_none() {
+                let made = self
+                    .report
+                    .time("context", 1, || ExpertContext::new(&mut *context_session, hidden))?;
+                *slot = Some(made);
+            }
+        }
+        let expert = self.report.time("load", 0, || Expert::load(backend, noise, config))?;
+        let branches = branches.iter().map(|branch| branch.context).zip(tokens).collect();
+        Ok(Forwards {
+            noise,
+            expert,
+            branches,
+            kept: [positive, negative],
+            contexts,
+            context_session,
+        })
+    }
+}
+
+/// A loaded expert with its branches.
+struct Forwards<'c> {
+    noise: Noise,
+    expert: Expert,
+    branches: Vec<(Context, Tokens)>,
+    /// Keys and values of the positive and the negative context, once they are kept.
+    kept: [Option<ExpertContext>; 2],
+    contexts: &'c [Array2<f32>; 2],
+    context_session: Box<dyn Session>,
+}
+
+impl Forwards<'_> {
+    /// Velocity of one branch.
+    fn run(
+        &mut self,
+        run: &mut Run<'_>,
+        branch: usize,
+        latents: &Array4<f32>,
+        timestep: f32,
+    ) -> Result<Array4<f32>, RunError> {
+        let (context, tokens) = &self.branches[branch];
+        let index = usize::from(*context == Context::Negative);
+        let recomputed;
+        let context = match &self.kept[index] {
+            Some(kept) => kept,
+            None => {
+                let session = &mut *self.context_session;
+                let hidden = &self.contexts[index];
+                recomputed =
+                    run.report.time("context", 1, || ExpertContext::new(session, hidden))?;
+                &recomputed
+            }
+        };
+        let stage = if self.noise == Noise::High { "dit high" } else { "dit low" };
+        let expert = &mut self.expert;
+        run.report.forwards += 1;
+        Ok(run.report.time(stage, 1, || expert.velocity(latents, tokens, timestep, context))?)
+    }
+}

@@ -1,0 +1,170 @@
+//! The renderer-only pipeline from prompt to file (spec G.5, E.4, C).
+
+mod denoise;
+mod stages;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use ndarray::{Array2, Array4};
+
+use crate::backend::{Backend, BackendError};
+use crate::export::{Export, ExportError};
+use crate::guidance::GuidanceError;
+use crate::media::MediaError;
+use crate::noise::{NoiseError, TorchRng, read_noise};
+use crate::report::{Report, peak_memory_bytes};
+use crate::request::{Plan, Request, RequestError};
+use crate::scheduler::SchedulerError;
+use crate::text::{T5Tokenizer, TextError};
+use crate::text_encoder::TextEncoderError;
+
+/// Follows a run: a stage begins with its amount of work, then advances.
+pub trait Progress {
+    /// A stage begins that has `total` units of work.
+    fn begin(&self, stage: &'static str, total: usize);
+    /// One unit is done.
+    fn advance(&self);
+}
+
+/// Follows nothing.
+pub struct Silent;
+
+impl Progress for Silent {
+    fn begin(&self, _: &'static str, _: usize) {}
+    fn advance(&self) {}
+}
+
+/// Values on the way from prompt to frames, for tests and for whoever debugs a checkpoint.
+#[derive(Default)]
+pub struct Trace {
+    /// Text hidden states of the prompt and of the negative prompt, unpadded.
+    pub prompt_embeds: Vec<Array2<f32>>,
+    /// Latents of the sources.
+    pub sources: Vec<Array4<f32>>,
+    /// Guided velocity of every step.
+    pub velocities: Vec<Array4<f32>>,
+    /// Latents after every step.
+    pub latents: Vec<Array4<f32>>,
+}
+
+/// An opened export, ready to run requests one after another.
+pub struct Pipeline {
+    export: Export,
+    backend: Box<dyn Backend>,
+    tokenizer: T5Tokenizer,
+}
+
+/// One request on its way.
+struct Run<'a> {
+    pipeline: &'a Pipeline,
+    request: &'a Request,
+    plan: &'a Plan,
+    progress: &'a dyn Progress,
+    interrupted: &'a AtomicBool,
+    report: Report,
+    trace: Option<Trace>,
+}
+
+impl Pipeline {
+    /// Opens the tokenizer; graphs are loaded when their stage begins.
+    pub fn open(export: Export, backend: Box<dyn Backend>) -> Result<Self, RunError> {
+        let tokenizer =
+            T5Tokenizer::from_file(&export.config_path("config/tokenizer/spiece.model")?)?;
+        Ok(Self { export, backend, tokenizer })
+    }
+
+    /// Runs a request whose `plan` is its own, and writes the result.
+    ///
+    /// Setting `interrupted` ends the run at the next unit of work; nothing is left behind.
+    pub fn run(
+        &self,
+        request: &Request,
+        plan: &Plan,
+        progress: &dyn Progress,
+        interrupted: &AtomicBool,
+    ) -> Result<Report, RunError> {
+        Ok(self.execute(request, plan, progress, interrupted, None)?.0)
+    }
+
+    /// [`Pipeline::run`] that also keeps what lies on the way.
+    pub fn run_traced(&self, request: &Request, plan: &Plan) -> Result<(Report, Trace), RunError> {
+        let never = AtomicBool::new(false);
+        let trace = Some(Trace::default());
+        let (report, trace) = self.execute(request, plan, &Silent, &never, trace)?;
+        Ok((report, trace.unwrap_or_default()))
+    }
+
+    fn execute(
+        &self,
+        request: &Request,
+        plan: &Plan,
+        progress: &dyn Progress,
+        interrupted: &AtomicBool,
+        trace: Option<Trace>,
+    ) -> Result<(Report, Option<Trace>), RunError> {
+        let start = Instant::now();
+        let report = Report {
+            frames: plan.frames,
+            width: plan.width,
+            height: plan.height,
+            target_tokens: plan.grid().tokens(),
+            ..Report::default()
+        };
+        let mut run = Run { pipeline: self, request, plan, progress, interrupted, report, trace };
+        let noise = run.initial_noise()?;
+        let contexts = run.encode_prompts()?;
+        let sources = run.encode_sources()?;
+        let latents = run.denoise(noise, &contexts, &sources)?;
+        run.decode(&latents)?;
+        let Run { mut report, trace, .. } = run;
+        report.seconds = start.elapsed().as_secs_f64();
+        report.peak_memory_bytes = peak_memory_bytes();
+        Ok((report, trace))
+    }
+}
+
+impl Run<'_> {
+    fn check_interrupt(&self) -> Result<(), RunError> {
+        if self.interrupted.load(Ordering::Relaxed) { Err(RunError::Interrupted) } else { Ok(()) }
+    }
+
+    /// Latents at the highest noise level, `[16, t, 2h, 2w]`.
+    fn initial_noise(&self) -> Result<Array4<f32>, RunError> {
+        let (grid, channels) = (self.plan.grid(), self.pipeline.export.configs().vae.z_dim);
+        let shape = [channels, grid.t, 2 * grid.h, 2 * grid.w];
+        let values = match &self.request.noise {
+            Some(path) => read_noise(path, [1, shape[0], shape[1], shape[2], shape[3]])?,
+            None => TorchRng::new(self.request.seed).randn(shape.iter().product()),
+        };
+        Ok(Array4::from_shape_vec(shape, values).expect("invariant: as many values as elements"))
+    }
+}
+
+/// Why a run ended without a result.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum RunError {
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    #[error(transparent)]
+    Text(#[from] TextError),
+    #[error(transparent)]
+    TextEncoder(#[from] TextEncoderError),
+    #[error(transparent)]
+    Media(#[from] MediaError),
+    #[error(transparent)]
+    Scheduler(#[from] SchedulerError),
+    #[error(transparent)]
+    Guidance(#[from] GuidanceError),
+    #[error(transparent)]
+    Noise(#[from] NoiseError),
+    #[error("invariant: latents lie in C order")]
+    Layout,
+    #[error("interrupted; nothing was written")]
+    Interrupted,
+}

@@ -1,0 +1,108 @@
+//! The stages around the denoising loop: prompts, sources, frames.
+
+use std::time::{Duration, Instant};
+
+use image::RgbImage;
+use ndarray::{Array2, Array4, Axis, Slice};
+
+use super::{Run, RunError};
+use crate::media::{self, Sink};
+use crate::prompts::system_prompt;
+use crate::renderer::Source;
+use crate::request::SourcePlan;
+use crate::text;
+use crate::text_encoder::TextEncoder;
+use crate::vae::{VaeDecoder, VaeEncoder};
+
+/// Rows of every context of the renderer-only pipeline (E.4).
+const CONTEXT_ROWS: usize = 512;
+
+impl Run<'_> {
+    /// Contexts `[512, text_dim]` of the positive and the negative prompt.
+    pub(super) fn encode_prompts(&mut self) -> Result<[Array2<f32>; 2], RunError> {
+        self.progress.begin("text", 2);
+        let request = self.request;
+        let system = match request.system_prompt.as_str() {
+            "" => system_prompt(&request.task_type).unwrap_or_default(),
+            given => given,
+        };
+        let positive = format!("{system}{}", text::clean(&request.prompt));
+        let mut encoder = self.report.time("load", 0, || {
+            TextEncoder::open(&*self.pipeline.backend, &self.pipeline.export)
+        })?;
+        let mut encode = |prompt: &str| {
+            self.check_interrupt()?;
+            let ids = self.pipeline.tokenizer.encode(prompt);
+            let hidden = self.report.time("text", 1, || encoder.encode(&ids))?;
+            self.progress.advance();
+            let mut context = Array2::zeros((CONTEXT_ROWS, hidden.ncols()));
+            let rows = Slice::from(..hidden.nrows());
+            context.slice_axis_mut(Axis(0), rows).assign(&hidden);
+            if let Some(trace) = &mut self.trace {
+                trace.prompt_embeds.push(hidden);
+            }
+            Ok::<_, RunError>(context)
+        };
+        Ok([encode(&positive)?, encode(&request.neg_prompt)?])
+    }
+
+    /// Latents of every source in id order.
+    pub(super) fn encode_sources(&mut self) -> Result<Vec<Source>, RunError> {
+        let plan = self.plan;
+        let frames = |source: &SourcePlan| source.frames.as_ref().map_or(1, Vec::len);
+        if plan.sources.is_empty() {
+            return Ok(vec![]);
+        }
+        self.progress.begin("vae encode", plan.sources.iter().map(frames).sum());
+        let chunk = self.pipeline.export.configs().vae.temporal_factor();
+        let mut encoder =
+            self.report.time("load", 0, || VaeEncoder::load(&*self.pipeline.backend, chunk))?;
+        let mut sources = vec![];
+        for source in &plan.sources {
+            let start = Instant::now();
+            let mut push = |picture: &RgbImage| {
+                self.check_interrupt()?;
+                encoder.push(&media::resize_bicubic(picture, source.width, source.height))?;
+                self.progress.advance();
+                Ok::<_, RunError>(())
+            };
+            match &source.frames {
+                Some(indices) => {
+                    media::visit_frames(&source.path, indices, |_, frame| push(frame))?;
+                }
+                None => push(&media::load_image(&source.path)?)?,
+            }
+            self.report.add("vae encode", start.elapsed(), frames(source));
+            let latents = encoder.finish();
+            if let Some(trace) = &mut self.trace {
+                trace.sources.push(latents.clone());
+            }
+            sources.push(Source { is_video: source.frames.is_some(), latents });
+        }
+        Ok(sources)
+    }
+
+    /// Decodes straight into the output as frames come.
+    pub(super) fn decode(&mut self, latents: &Array4<f32>) -> Result<(), RunError> {
+        let (request, plan) = (self.request, self.plan);
+        self.progress.begin("vae decode", plan.frames);
+        let mut decoder =
+            self.report.time("load", 0, || VaeDecoder::load(&*self.pipeline.backend))?;
+        let mut sink =
+            Sink::create(&request.output, plan.frames, (plan.width, plan.height), request.fps)?;
+        let start = Instant::now();
+        let mut writing = Duration::ZERO;
+        decoder.decode(latents, |frame| {
+            self.check_interrupt()?;
+            let start = Instant::now();
+            sink.write(&frame)?;
+            writing += start.elapsed();
+            self.progress.advance();
+            Ok::<_, RunError>(())
+        })?;
+        self.report.add("vae decode", start.elapsed() - writing, plan.frames);
+        self.report.time("write", 0, || sink.finish())?;
+        self.report.add("write", writing, plan.frames);
+        Ok(())
+    }
+}

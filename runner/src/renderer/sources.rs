@@ -1,0 +1,82 @@
+//! Clean sources as extra tokens of the target's sequence (spec B.3, B.9).
+
+use ndarray::{Array2, Array4};
+
+use crate::guidance::SourceSet;
+use crate::latents::{Grid, pack};
+use crate::rope::{Rope, source_ids};
+use crate::tensor::Tensor;
+
+/// A source video or image after the VAE.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Whether it is a video, which decides the source sets that it belongs to.
+    pub is_video: bool,
+    /// Normalised latents f32 `[16, t, 2h, 2w]`.
+    pub latents: Array4<f32>,
+}
+
+/// How sources are told apart from the target and from each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceIds {
+    /// Without this every id is 0 (`--[no-]use_src_tgt_id`).
+    pub enabled: bool,
+    /// Spread the ids over the trained range where there are more (`--[no-]interpolate_src_id`).
+    pub interpolate: bool,
+    /// Largest id seen in training (`--max_trained_src_id`).
+    pub max_trained: usize,
+}
+
+/// Everything about a sequence of tokens that does not change from step to step.
+pub struct Tokens {
+    /// Grid of the target, whose tokens come first.
+    pub target: Grid,
+    sources: Vec<Array2<f32>>,
+    /// f32 `[tokens, head_dim / 2]`.
+    pub rope_cos: Tensor,
+    /// f32 `[tokens, head_dim / 2]`.
+    pub rope_sin: Tensor,
+}
+
+impl Tokens {
+    /// The target and the sources of `set`; `sources` are in id order, videos first.
+    pub fn new(
+        target: Grid,
+        sources: &[Source],
+        set: SourceSet,
+        ids: SourceIds,
+        head_dim: usize,
+    ) -> Self {
+        let chosen = choose(sources, set, ids);
+        let segments = chosen.iter().map(|(source, id)| (Grid::of(&source.latents), *id));
+        let segments: Vec<_> = std::iter::once((target, 0.0)).chain(segments).collect();
+        let Rope { cos, sin } = Rope::new(&segments, head_dim);
+        let sources = chosen.iter().map(|(source, _)| pack(&source.latents)).collect();
+        Self { target, sources, rope_cos: cos.into(), rope_sin: sin.into() }
+    }
+
+    /// The sequence `[1, tokens, 64]` for the noisy `latents` of a step.
+    pub fn sequence(&self, latents: &Array4<f32>) -> Tensor {
+        let target = pack(latents);
+        let views: Vec<_> = std::iter::once(target.view())
+            .chain(self.sources.iter().map(|source| source.view()))
+            .collect();
+        let tokens = ndarray::concatenate(ndarray::Axis(0), &views)
+            .expect("invariant: every segment has the token width");
+        tokens.insert_axis(ndarray::Axis(0)).into()
+    }
+}
+
+/// The sources of a set with their ids; images alone count from 1 again.
+fn choose(sources: &[Source], set: SourceSet, ids: SourceIds) -> Vec<(&Source, f64)> {
+    let images: Vec<_> = sources.iter().filter(|source| !source.is_video).collect();
+    let chosen = match set {
+        SourceSet::None => vec![],
+        SourceSet::FirstVideo => sources.iter().filter(|source| source.is_video).take(1).collect(),
+        SourceSet::Images => images,
+        SourceSet::All => sources.iter().collect(),
+    };
+    let numbers = source_ids(chosen.len(), ids.max_trained, ids.interpolate);
+    let number = |id| if ids.enabled { id } else { 0.0 };
+    chosen.into_iter().zip(numbers.into_iter().map(number)).collect()
+}
