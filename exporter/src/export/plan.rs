@@ -1,0 +1,144 @@
+//! What an export will write, decided before the first byte.
+
+use std::collections::BTreeMap;
+
+use bernini_graphs::manifest::PrecisionName;
+use bernini_graphs::models::{Configs, build};
+use bernini_graphs::{Component, DType, Data, ExternalData, Graph, Precision, Submodule};
+
+use super::{Calibration, ExportError, ExportOptions};
+use crate::checkpoint::{Checkpoint, StoredType};
+use crate::precision::SubmoduleScales;
+use crate::weights::WeightsPlan;
+
+/// Path of the text encoder's table.
+pub const TEXT_TABLE: &str = "tables/text_embeddings.safetensors";
+
+/// A large file: tensors of one component, behind `head`.
+pub struct PlannedFile {
+    /// Path below the export.
+    pub name: String,
+    /// Component whose tensors it holds.
+    pub component: Component,
+    /// Bytes in front of the tensors.
+    pub head: Vec<u8>,
+    /// The tensors.
+    pub plan: WeightsPlan,
+}
+
+/// A graph and its file's bytes.
+pub struct PlannedGraph {
+    /// The submodule.
+    pub submodule: Submodule,
+    /// The graph.
+    pub graph: Graph,
+    /// The ONNX file.
+    pub onnx: Vec<u8>,
+}
+
+/// Name of the file that holds a submodule's weights.
+pub fn weights_name(submodule: Submodule) -> String {
+    format!("{}.weights", submodule.weights_stem())
+}
+
+/// Traces all graphs in the precision that `options` names.
+pub fn graphs(
+    checkpoint: &Checkpoint,
+    options: &ExportOptions,
+) -> Result<Vec<(Submodule, Graph)>, ExportError> {
+    let configs = checkpoint.configs();
+    let table = match &options.calibration {
+        Some(Calibration::Table(table)) => Some(table),
+        _ => None,
+    };
+    let (mut graphs, mut missing) = (vec![], vec![]);
+    for submodule in Submodule::ALL {
+        let scales = SubmoduleScales::new(submodule, configs, &options.policy, table);
+        let precision = match options.precision {
+            PrecisionName::F32 => Precision::F32,
+            PrecisionName::Bf16 => Precision::Bf16,
+            PrecisionName::Fp8 => Precision::Fp8(&scales),
+        };
+        let tensors = checkpoint.component(submodule.component());
+        graphs.push((submodule, build(submodule, configs, tensors, precision, options.taps)?));
+        missing.extend(scales.missing.into_inner());
+    }
+    if !missing.is_empty() {
+        return Err(ExportError::MissingAmax { layers: missing });
+    }
+    Ok(graphs)
+}
+
+/// Lays out the weights of `graphs`: one file per weights stem.
+pub fn files(graphs: &[(Submodule, Graph)]) -> Result<Vec<PlannedFile>, ExportError> {
+    let mut groups: BTreeMap<&str, Vec<(Submodule, &Graph)>> = BTreeMap::new();
+    for (submodule, graph) in graphs {
+        groups.entry(submodule.weights_stem()).or_default().push((*submodule, graph));
+    }
+    let file = |group: Vec<(Submodule, &Graph)>| {
+        let name = weights_name(group[0].0);
+        check_agreement(&name, &group)?;
+        let plan = WeightsPlan::new(group.iter().map(|(_, graph)| *graph));
+        Ok(PlannedFile { name, component: group[0].0.component(), head: vec![], plan })
+    };
+    groups.into_values().map(file).collect()
+}
+
+/// Graphs that share a file must want every common initializer in the same form.
+fn check_agreement(file: &str, group: &[(Submodule, &Graph)]) -> Result<(), ExportError> {
+    let mut seen: BTreeMap<&str, (DType, &[usize], &Data)> = BTreeMap::new();
+    for (init, _) in group.iter().flat_map(|(_, graph)| graph.weights()) {
+        let form = (init.dtype, init.shape.as_slice(), &init.data);
+        if *seen.entry(&init.name).or_insert(form) != form {
+            let (file, name) = (file.into(), init.name.clone());
+            return Err(ExportError::Conflict { file, name });
+        }
+    }
+    Ok(())
+}
+
+/// Encodes `graphs` with the positions of `files`.
+pub fn encode(graphs: Vec<(Submodule, Graph)>, files: &[PlannedFile]) -> Vec<PlannedGraph> {
+    let encoded = |(submodule, graph): (Submodule, Graph)| {
+        let location = weights_name(submodule);
+        let file = files.iter().find(|file| file.name == location);
+        let offsets = file.map(|file| file.plan.offsets.clone()).unwrap_or_default();
+        let onnx = graph.encode(&ExternalData { location, offsets });
+        PlannedGraph { submodule, graph, onnx }
+    };
+    graphs.into_iter().map(encoded).collect()
+}
+
+/// The token embedding as a safetensors file with the tensor `weight` `[vocab, d_model]`: f32 in
+/// an f32 export of an f32 or f16 checkpoint, else bf16.
+pub fn text_table(
+    checkpoint: &Checkpoint,
+    configs: &Configs,
+    precision: PrecisionName,
+) -> PlannedFile {
+    let component = Component::TextEncoder;
+    let tensors = &checkpoint.component(component).tensors;
+    let names = component.skipped().iter().map(|(name, _)| *name);
+    let source = names.into_iter().find_map(|name| Some((name, tensors.get(name)?)));
+    let (tensor, stored) = source.expect("invariant: inspection found the table");
+    let dtype = match (precision, stored.dtype) {
+        (PrecisionName::F32, StoredType::F32 | StoredType::F16) => DType::F32,
+        _ => DType::Bf16,
+    };
+    let c = &configs.text_encoder;
+    let elements = c.vocab_size as u64 * c.d_model as u64;
+    let head = table_head(dtype, [c.vocab_size, c.d_model]);
+    let plan = WeightsPlan::table(tensor, dtype, elements, head.len() as u64);
+    PlannedFile { name: TEXT_TABLE.into(), component, head, plan }
+}
+
+/// Length and header of a safetensors file with one tensor; its data begins at a multiple of 64.
+fn table_head(dtype: DType, shape: [usize; 2]) -> Vec<u8> {
+    let name = if dtype == DType::F32 { "F32" } else { "BF16" };
+    let bytes = shape[0] * shape[1] * dtype.bytes();
+    let header =
+        serde_json::json!({"weight": {"dtype": name, "shape": shape, "data_offsets": [0, bytes]}});
+    let mut header = header.to_string().into_bytes();
+    header.resize((header.len() + 8).next_multiple_of(64) - 8, b' ');
+    [(header.len() as u64).to_le_bytes().as_slice(), &header].concat()
+}

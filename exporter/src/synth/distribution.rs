@@ -1,0 +1,58 @@
+//! Means and standard deviations that keep activations of order one at any depth (design §7).
+
+use bernini_graphs::Component;
+
+use super::presets::Preset;
+
+/// Projections that write to a residual stream.
+const RESIDUAL: [&str; 6] = [
+    "to_out.0.weight",
+    "ffn.net.2.weight",
+    "SelfAttention.o.weight",
+    "DenseReluDense.wo.weight",
+    "conv2.weight",
+    "proj.weight",
+];
+
+/// `(mean, std)` of the tensor called `name` in `component`.
+pub(super) fn of(preset: Preset, component: Component, name: &str, shape: &[usize]) -> (f64, f64) {
+    let leaf = name.rsplit('.').next().unwrap_or(name);
+    if leaf == "gamma" || (leaf == "weight" && name.contains("norm")) {
+        return (1.0, 0.1);
+    }
+    match leaf {
+        "bias" => return (0.0, 0.05),
+        "scale_shift_table" => return (0.0, 0.2),
+        _ => {}
+    }
+    match name {
+        "shared.weight" | "encoder.embed_tokens.weight" => (0.0, 1.0),
+        _ if name.contains("relative_attention_bias") => (0.0, 0.5),
+        _ => (0.0, weight_std(preset, component, name, shape)),
+    }
+}
+
+/// Linear layers and convolutions: N(0, 0.02) where widths are real.
+fn weight_std(preset: Preset, component: Component, name: &str, shape: &[usize]) -> f64 {
+    let fan_in = shape.iter().skip(1).product::<usize>().max(1) as f64;
+    let plain = match (preset, component) {
+        (
+            Preset::Slim,
+            Component::TextEncoder | Component::Transformer | Component::Transformer2,
+        ) => 0.02,
+        _ => fan_in.sqrt().recip(),
+    };
+    let gated = component != Component::Vae && name.contains("ffn.net.0.proj");
+    let residual = !gated && RESIDUAL.iter().any(|end| name.ends_with(end));
+    // T5 does not divide its scores by the root of the head size: its queries are small instead.
+    let query = component == Component::TextEncoder && name.ends_with("SelfAttention.q.weight");
+    // Two layers in each stack, two writes per layer.
+    let divisor: f64 = if residual {
+        4.0
+    } else if query {
+        64.0
+    } else {
+        1.0
+    };
+    plain / divisor.sqrt()
+}

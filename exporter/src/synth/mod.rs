@@ -1,0 +1,155 @@
+//! Synthetic checkpoints: random weights, and every file that a real one has.
+
+mod blueprint;
+mod distribution;
+mod presets;
+mod spiece;
+mod values;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use bernini_graphs::manifest::Variant;
+use bernini_graphs::models::Configs;
+use bernini_graphs::{Component, Submodule};
+use serde_json::{Value, json};
+
+use crate::inspect::needed_shapes;
+
+pub use blueprint::{Blueprint, SynthTensor, SynthWeights};
+pub use presets::Preset;
+pub use values::Values;
+
+/// A checkpoint that cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum SynthError {
+    /// The target holds something.
+    #[error("{}: expected an absent or empty folder; name another one", path.display())]
+    NotEmpty {
+        /// The target.
+        path: PathBuf,
+    },
+    /// The operating system refused.
+    #[error("{}: {source}; check space and permissions", path.display())]
+    Io {
+        /// File or folder.
+        path: PathBuf,
+        /// What it said.
+        source: std::io::Error,
+    },
+}
+
+/// Writes a random checkpoint to `out`; returns the bytes of its weights.
+///
+/// One seed gives the renderer the same weights in both layouts.
+pub fn write(preset: Preset, layout: Variant, seed: u64, out: &Path) -> Result<u64, SynthError> {
+    let blueprint = match layout {
+        Variant::Renderer => renderer(preset, seed),
+        Variant::Full => renderer(preset, seed),
+    };
+    blueprint.write(out)
+}
+
+/// Renderer-only diffusers folders.
+fn renderer(preset: Preset, seed: u64) -> Blueprint {
+    let tensors = |component| SynthWeights {
+        folder: component_folder(component).into(),
+        stem: stem(component),
+        shards: if component == Component::Vae { 1 } else { 3 },
+        tensors: tensors(preset, component, seed, ""),
+    };
+    Blueprint {
+        files: renderer_files(
+            &preset.text_encoder(),
+            [&preset.transformer(), &preset.transformer()],
+            &preset.vae(),
+            &presets::scheduler(),
+            spiece::model(preset.pieces()),
+        ),
+        weights: Component::ALL.map(tensors).into(),
+        dtype: preset.dtype(),
+    }
+}
+
+/// The small files of a renderer-only checkpoint.
+pub fn renderer_files(
+    text_encoder: &Value,
+    transformers: [&Value; 2],
+    vae: &Value,
+    scheduler: &Value,
+    spiece: Vec<u8>,
+) -> Vec<(String, Vec<u8>)> {
+    let index = json!({
+        "_class_name": "BerniniRendererPipeline",
+        "scheduler": ["diffusers", "UniPCMultistepScheduler"],
+        "text_encoder": ["transformers", "UMT5EncoderModel"],
+        "tokenizer": ["transformers", "T5TokenizerFast"],
+        "transformer": ["diffusers", "WanTransformer3DModel"],
+        "transformer_2": ["diffusers", "WanTransformer3DModel"],
+        "vae": ["diffusers", "AutoencoderKLWan"],
+    });
+    let mut files = vec![
+        file("model_index.json", &index),
+        file("text_encoder/config.json", text_encoder),
+        file("transformer/config.json", transformers[0]),
+        file("transformer_2/config.json", transformers[1]),
+        file("vae/config.json", vae),
+        file("scheduler/scheduler_config.json", scheduler),
+    ];
+    files.extend(tokenizer_files("tokenizer", spiece));
+    files
+}
+
+fn file(path: &str, value: &Value) -> (String, Vec<u8>) {
+    (path.into(), format!("{value:#}\n").into_bytes())
+}
+
+fn tokenizer_files(folder: &str, spiece: Vec<u8>) -> Vec<(String, Vec<u8>)> {
+    let special = json!({"eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"});
+    let mut config = special.clone();
+    config["model_max_length"] = json!(512);
+    config["tokenizer_class"] = json!("T5Tokenizer");
+    vec![
+        (format!("{folder}/spiece.model"), spiece),
+        file(&format!("{folder}/special_tokens_map.json"), &special),
+        file(&format!("{folder}/tokenizer_config.json"), &config),
+    ]
+}
+
+fn component_folder(component: Component) -> &'static str {
+    component.name()
+}
+
+/// File stem of a component's weights in the diffusers layout.
+fn stem(component: Component) -> &'static str {
+    match component {
+        Component::TextEncoder => "model",
+        _ => "diffusion_pytorch_model",
+    }
+}
+
+/// The tensors of one component with `prefix`, as its graphs ask for them.
+fn tensors(preset: Preset, component: Component, seed: u64, prefix: &str) -> Vec<SynthTensor> {
+    let configs = preset.configs();
+    let mut shapes = shapes(&configs, component);
+    if component == Component::TextEncoder {
+        let c = &configs.text_encoder;
+        for name in ["shared.weight", "encoder.embed_tokens.weight"] {
+            shapes.insert(name.into(), vec![c.vocab_size, c.d_model]);
+        }
+    }
+    let tensor = |(name, shape): (String, Vec<usize>)| {
+        let (mean, std) = distribution::of(preset, component, &name, &shape);
+        let seeded = name.replace("encoder.embed_tokens.", "shared.");
+        let seeded = format!("{component}.{seeded}#{seed}", component = component.name());
+        let values = Values { name: seeded, mean, std };
+        SynthTensor { name: format!("{prefix}{name}"), shape, values }
+    };
+    shapes.into_iter().map(tensor).collect()
+}
+
+/// Names and shapes that the graphs of `component` ask for.
+fn shapes(configs: &Configs, component: Component) -> BTreeMap<String, Vec<usize>> {
+    let submodules = Submodule::ALL.into_iter().filter(|s| s.component() == component);
+    submodules.flat_map(|submodule| needed_shapes(submodule, configs)).collect()
+}

@@ -1,0 +1,308 @@
+//! External data: which tensor lies where, and the one pass that puts it there.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use bernini_graphs::manifest::FileEntry;
+use bernini_graphs::{DType, Graph, Layout, Weight};
+use rayon::prelude::*;
+
+use crate::cast::cast;
+use crate::checkpoint::{ComponentTensors, Tensor};
+use crate::export::ExportError;
+use crate::output::{PartialFile, at};
+
+/// Elements that are read and cast at a time, about.
+const BLOCK: u64 = 2 << 20;
+/// Bytes of output that are made between two writes; three such batches are alive at most.
+const BATCH: u64 = 128 << 20;
+/// Tensors of a page or more begin on a page, so that they can be mapped.
+const PAGE: u64 = 4096;
+/// Alignment of smaller ones.
+const SMALL: u64 = 64;
+
+/// One tensor of a weights file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedTensor {
+    /// Type in the file.
+    pub dtype: DType,
+    /// Number of elements.
+    pub elements: u64,
+    /// Source tensor, layout and scale.
+    pub weight: Weight,
+    /// Position in the file.
+    pub offset: u64,
+}
+
+/// Everything that decides the content of one weights file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WeightsPlan {
+    /// Tensors in file order.
+    pub tensors: Vec<PlannedTensor>,
+    /// Initializer → position.
+    pub offsets: BTreeMap<String, u64>,
+    /// Size of the file.
+    pub bytes: u64,
+}
+
+impl WeightsPlan {
+    /// Lays out the weights of `graphs`, which share one file.
+    pub fn new<'g>(graphs: impl IntoIterator<Item = &'g Graph>) -> Self {
+        let mut plan = Self::default();
+        for (init, weight) in graphs.into_iter().flat_map(Graph::weights) {
+            if !plan.offsets.contains_key(&init.name) {
+                plan.push(&init.name, init.dtype, init.bytes(), weight.clone());
+            }
+        }
+        plan
+    }
+
+    /// A file that holds `tensor` alone, behind `start` bytes that someone else writes.
+    pub fn table(tensor: &str, dtype: DType, elements: u64, start: u64) -> Self {
+        let weight = Weight { tensor: tensor.into(), layout: Layout::AsIs, scale: None };
+        let bytes = start + elements * dtype.bytes() as u64;
+        let tensors = vec![PlannedTensor { dtype, elements, weight, offset: start }];
+        Self { tensors, offsets: BTreeMap::new(), bytes }
+    }
+
+    fn push(&mut self, name: &str, dtype: DType, bytes: u64, weight: Weight) {
+        let offset = self.bytes.next_multiple_of(if bytes >= PAGE { PAGE } else { SMALL });
+        let elements = bytes / dtype.bytes() as u64;
+        self.tensors.push(PlannedTensor { dtype, elements, weight, offset });
+        self.offsets.insert(name.into(), offset);
+        self.bytes = offset + bytes;
+    }
+
+    /// blake3, in hex, of everything that decides the content besides the checkpoint.
+    pub fn hash(&self) -> String {
+        let text = format!("{} {:?}", env!("CARGO_PKG_VERSION"), self.tensors);
+        blake3::hash(text.as_bytes()).to_hex().to_string()
+    }
+}
+
+/// A piece of one tensor: what is read, cast and written at a time.
+struct Block<'a> {
+    planned: &'a PlannedTensor,
+    source: &'a Tensor,
+    start: u64,
+    count: u64,
+}
+
+impl Block<'_> {
+    fn offset(&self) -> u64 {
+        self.planned.offset + self.start * self.planned.dtype.bytes() as u64
+    }
+
+    fn convert(&self) -> Result<Vec<u8>, ExportError> {
+        let bytes = self.source.read(self.start, self.count as usize)?;
+        let size = self.source.dtype.bytes() as usize;
+        let bytes = rearrange(bytes, size, self.planned.weight.layout, &self.source.shape);
+        let scale = self.planned.weight.scale.unwrap_or(1.0);
+        cast(bytes, self.source.dtype, self.planned.dtype, scale).ok_or_else(|| {
+            let tensor = self.planned.weight.tensor.clone();
+            ExportError::StoredType { tensor, found: self.source.dtype.name() }
+        })
+    }
+}
+
+/// Elements per row of the first axis.
+fn row(shape: &[usize]) -> u64 {
+    shape.iter().skip(1).map(|&n| n as u64).product::<u64>().max(1)
+}
+
+/// Elements that a layout moves about together: a block holds whole ones.
+fn unit(layout: Layout, shape: &[usize]) -> u64 {
+    match layout {
+        Layout::AsIs => 1,
+        Layout::RotateHalf { head_dim } => head_dim as u64 * row(shape),
+        Layout::ChannelsLast => row(shape),
+    }
+}
+
+/// Puts elements of `size` bytes into the order that the graph expects.
+fn rearrange(bytes: Vec<u8>, size: usize, layout: Layout, shape: &[usize]) -> Vec<u8> {
+    match (layout, shape) {
+        (Layout::RotateHalf { head_dim }, _) => {
+            let row = row(shape) as usize * size;
+            let even_then_odd = (0..head_dim).step_by(2).chain((1..head_dim).step_by(2));
+            let order: Vec<_> = even_then_odd.collect();
+            permute(&bytes, row, &order)
+        }
+        (Layout::ChannelsLast, &[_, c, 1, ph, pw]) => {
+            let pixels = ph * pw;
+            let order: Vec<_> =
+                (0..pixels).flat_map(|p| (0..c).map(move |c| c * pixels + p)).collect();
+            permute(&bytes, size, &order)
+        }
+        _ => bytes,
+    }
+}
+
+/// Within every group of `order.len()` chunks: chunk i of the result is chunk `order[i]`.
+fn permute(bytes: &[u8], chunk: usize, order: &[usize]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    for group in bytes.chunks_exact(chunk * order.len()) {
+        for &i in order {
+            out.extend_from_slice(&group[i * chunk..(i + 1) * chunk]);
+        }
+    }
+    out
+}
+
+/// Cuts the tensors of `plan` into blocks in file order.
+fn blocks<'a>(plan: &'a WeightsPlan, tensors: &'a ComponentTensors) -> Vec<Block<'a>> {
+    let mut blocks = vec![];
+    for planned in &plan.tensors {
+        let Some(source) = tensors.tensors.get(&planned.weight.tensor) else { continue };
+        let unit = unit(planned.weight.layout, &source.shape);
+        let step = (BLOCK / unit).max(1) * unit;
+        let mut start = 0;
+        while start < planned.elements {
+            let count = step.min(planned.elements - start);
+            blocks.push(Block { planned, source, start, count });
+            start += count;
+        }
+    }
+    blocks
+}
+
+/// Consecutive blocks of about [`BATCH`] bytes.
+fn batches<'b, 'a>(blocks: &'b [Block<'a>]) -> Vec<&'b [Block<'a>]> {
+    let (mut batches, mut rest) = (vec![], blocks);
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let count = rest.iter().take_while(|block| {
+            bytes += block.count * block.planned.dtype.bytes() as u64;
+            bytes <= BATCH
+        });
+        let (batch, tail) = rest.split_at(count.count().max(1));
+        batches.push(batch);
+        rest = tail;
+    }
+    batches
+}
+
+/// Writes the file `name` of `plan` below `root`, after `head`: blocks are read and cast on all cores while
+/// the batch before is hashed and written. `written` is told the bytes of every batch.
+pub fn write(
+    root: &Path,
+    name: &str,
+    head: &[u8],
+    plan: &WeightsPlan,
+    tensors: &ComponentTensors,
+    cancelled: &AtomicBool,
+    written: &(dyn Fn(u64) + Sync),
+) -> Result<FileEntry, ExportError> {
+    let path = root.join(name);
+    let partial = PartialFile::create(&path)?;
+    let blocks = blocks(plan, tensors);
+    let blake3 = std::thread::scope(|scope| {
+        let (sender, receiver) = sync_channel(1);
+        let writer = scope.spawn(|| drain(&partial, head, receiver, written));
+        let produced = produce(&batches(&blocks), &sender, cancelled);
+        drop(sender);
+        let hash = writer.join().expect("invariant: the writer does not panic");
+        produced.and(hash.map_err(|source| at(&path)(source).into()))
+    })?;
+    partial.finish()?;
+    Ok(FileEntry { file: name.into(), bytes: plan.bytes, blake3 })
+}
+
+type Batch = Vec<(u64, Vec<u8>)>;
+
+fn produce(
+    batches: &[&[Block<'_>]],
+    sender: &SyncSender<Batch>,
+    cancelled: &AtomicBool,
+) -> Result<(), ExportError> {
+    for batch in batches {
+        let convert = |block: &Block<'_>| {
+            if cancelled.load(Ordering::Relaxed) {
+                return Err(ExportError::Cancelled);
+            }
+            Ok((block.offset(), block.convert()?))
+        };
+        let batch = batch.par_iter().map(convert).collect::<Result<Batch, _>>()?;
+        if sender.send(batch).is_err() {
+            // The writer has failed and will say why.
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Writes batches in order, zeros between tensors; returns the hash of the whole file in hex.
+fn drain(
+    partial: &PartialFile,
+    head: &[u8],
+    receiver: Receiver<Batch>,
+    written: &(dyn Fn(u64) + Sync),
+) -> std::io::Result<String> {
+    let mut hash = blake3::Hasher::new();
+    let mut file = partial.file();
+    let mut end = 0;
+    let mut put = |bytes: &[u8]| {
+        hash.update_rayon(bytes);
+        end += bytes.len() as u64;
+        file.write_all(bytes).map(|()| end)
+    };
+    let mut end = put(head)?;
+    for batch in receiver {
+        let start = end;
+        for (offset, bytes) in batch {
+            let padding = vec![0; (offset - end) as usize];
+            put(&padding)?;
+            end = put(&bytes)?;
+        }
+        written(end - start);
+    }
+    Ok(hash.finalize().to_hex().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rotate_half_takes_even_rows_of_each_head_first() {
+        let rows: Vec<u8> = (0..12).flat_map(|row| [row, 100 + row]).collect();
+        let layout = Layout::RotateHalf { head_dim: 6 };
+        let out = rearrange(rows, 1, layout, &[12, 2]);
+        let first: Vec<_> = out.chunks(2).map(|row| row[0]).collect();
+        assert_eq!(first, [0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11]);
+        assert!(out.chunks(2).all(|row| row[1] == 100 + row[0]));
+    }
+
+    #[test]
+    fn rotate_half_of_a_vector_permutes_elements() {
+        let values: Vec<u8> = (0..8u16).flat_map(u16::to_le_bytes).collect();
+        let out = rearrange(values, 2, Layout::RotateHalf { head_dim: 4 }, &[8]);
+        let low: Vec<_> = out.iter().step_by(2).copied().collect();
+        assert_eq!(low, [0, 2, 1, 3, 4, 6, 5, 7]);
+    }
+
+    #[test]
+    fn channels_last_turns_c_ph_pw_into_ph_pw_c() {
+        let (c, ph, pw) = (3, 2, 2);
+        let weights: Vec<u8> = (0..2 * c * ph * pw).collect();
+        let shape = [2, c, 1, ph, pw].map(usize::from);
+        let out = rearrange(weights, 1, Layout::ChannelsLast, &shape);
+        assert_eq!(out[..12], [0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11]);
+        assert_eq!(out[12], 12);
+    }
+
+    #[test]
+    fn large_tensors_begin_on_pages_and_nothing_overlaps() {
+        let mut plan = WeightsPlan::default();
+        let weight = Weight { tensor: "x".into(), layout: Layout::AsIs, scale: None };
+        for (name, bytes) in [("a", 6), ("b", 5000), ("c", 64), ("d", 4096)] {
+            plan.push(name, DType::Bf16, bytes, weight.clone());
+        }
+        let offsets: Vec<_> = ["a", "b", "c", "d"].map(|name| plan.offsets[name]).into();
+        assert_eq!(offsets, [0, 4096, 9152, 12288]);
+        assert_eq!(plan.bytes, 16384);
+    }
+}
