@@ -1,2 +1,59 @@
-//! The `bernini` command.
-fn main() {}
+//! The `bernini` command: checkpoints to ONNX graphs, and prompts to video.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // The one crate that talks to a terminal.
+
+mod args;
+mod commands;
+mod progress;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Parser;
+
+use args::{Cli, Command};
+
+/// How a verb ended, when it did not fail.
+enum Outcome {
+    /// Everything asked for was done.
+    Done,
+    /// A check ran and found something wrong.
+    CheckFailed,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&interrupted);
+    // A second Ctrl-C ends the process at once; temporary files have temporary names anyway.
+    let handler = move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    };
+    let outcome = ctrlc::set_handler(handler)
+        .map_err(anyhow::Error::from)
+        .and_then(|()| dispatch(&cli.command, &interrupted));
+    match outcome {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::CheckFailed) => ExitCode::from(1),
+        Err(_) if interrupted.load(Ordering::Relaxed) => {
+            eprintln!("bernini: interrupted; nothing was left under a final name");
+            ExitCode::from(130)
+        }
+        Err(error) => {
+            eprintln!("bernini: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn dispatch(command: &Command, interrupted: &AtomicBool) -> anyhow::Result<Outcome> {
+    match command {
+        Command::Synth(args) => commands::synth(args),
+        Command::Inspect(args) => commands::inspect(args),
+        Command::Export(args) => commands::export(args, interrupted),
+        Command::Run(args) => commands::run(args, interrupted),
+        Command::Doctor(args) => commands::doctor(args),
+    }
+}

@@ -1,0 +1,126 @@
+//! What can be typed. Flags of the official Bernini scripts keep their names (spec H.3).
+
+mod run;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use run::RunArgs;
+
+/// Bernini video generation without Python: export, run, inspect.
+#[derive(Debug, Parser)]
+#[command(name = "bernini", version, about, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a random checkpoint in the released layout
+    Synth(SynthArgs),
+    /// Say what a checkpoint or export holds, and whether it keeps the contract
+    Inspect(InspectArgs),
+    /// Translate a checkpoint into one ONNX graph per submodule
+    Export(ExportArgs),
+    /// Generate a video or an image from an export
+    Run(Box<RunArgs>),
+    /// Say what this machine has and what is missing
+    Doctor(DoctorArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct SynthArgs {
+    /// Size of the model
+    #[arg(long, value_enum)]
+    pub preset: Preset,
+    /// Folder layout
+    #[arg(long, value_enum, default_value = "full")]
+    pub layout: Layout,
+    /// Where to write the checkpoint; must not exist or be empty
+    #[arg(short, long, value_name = "CKPT")]
+    pub output: PathBuf,
+    /// Seed of the weights
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Preset {
+    /// Awkward small sizes for the CPU
+    Tiny,
+    /// Real widths, two layers of each stack, vocabularies cut to 8,000
+    Slim,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Layout {
+    /// The released package: `bernini/` shards with prefixes
+    Full,
+    /// Bernini-R in diffusers folders
+    Renderer,
+}
+
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// A checkpoint or an export
+    pub folder: PathBuf,
+    /// Also hash every file of an export
+    #[arg(long)]
+    pub verify: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// The checkpoint
+    pub checkpoint: PathBuf,
+    /// Where to write the export
+    #[arg(short, long, value_name = "EXPORT")]
+    pub output: PathBuf,
+    /// Numbers that the graphs compute with; the CPU runs f32
+    #[arg(long, value_enum, default_value = "f32")]
+    pub precision: Precision,
+    /// FP8 scales: a table from `bernini calibrate`, or `synthetic` for speed runs only
+    #[arg(long, value_name = "TABLE", required_if_eq("precision", "fp8"))]
+    pub calibration: Option<String>,
+    /// FP8 policy: `default`, `all-fp8`, or a JSON file
+    #[arg(long, value_name = "POLICY", default_value = "default")]
+    pub policy: String,
+    /// Make every named intermediate value an output
+    #[arg(long)]
+    pub taps: bool,
+    /// How to show progress
+    #[arg(long, value_enum, default_value = "auto")]
+    pub progress: ProgressKind,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Precision {
+    F32,
+    Bf16,
+    Fp8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProgressKind {
+    /// Bars on a terminal, nothing elsewhere
+    Auto,
+    /// One JSON object a line on standard error
+    Json,
+    /// Nothing
+    None,
+}
+
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}

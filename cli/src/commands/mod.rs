@@ -1,0 +1,13 @@
+//! One file per verb.
+
+mod doctor;
+mod export;
+mod inspect;
+mod run;
+mod synth;
+
+pub use doctor::doctor;
+pub use export::export;
+pub use inspect::inspect;
+pub use run::run;
+pub use synth::synth;

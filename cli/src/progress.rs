@@ -1,0 +1,107 @@
+//! Progress on a terminal, as JSON lines, or not at all.
+
+use std::io::IsTerminal;
+use std::sync::Mutex;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use crate::args::ProgressKind;
+
+/// Shows one stage at a time.
+pub struct Progress {
+    json: bool,
+    stage: Mutex<Option<Stage>>,
+    visible: bool,
+}
+
+struct Stage {
+    name: String,
+    done: u64,
+    total: u64,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    /// Bars go to standard error, so that standard output stays the report's.
+    pub fn new(kind: ProgressKind) -> Self {
+        let visible = kind == ProgressKind::Auto && std::io::stderr().is_terminal();
+        Self { json: kind == ProgressKind::Json, stage: Mutex::new(None), visible }
+    }
+
+    fn begin(&self, name: &str, total: u64, template: &str) {
+        self.end();
+        let bar = self.visible.then(|| {
+            let style = ProgressStyle::with_template(template);
+            let bar = ProgressBar::new(total).with_message(name.to_string());
+            bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        });
+        self.print(name, 0, total);
+        self.set(Some(Stage { name: name.into(), done: 0, total, bar }));
+    }
+
+    fn advance(&self, amount: u64) {
+        let Ok(mut stage) = self.stage.lock() else { return };
+        let Some(stage) = stage.as_mut() else { return };
+        stage.done += amount;
+        if let Some(bar) = &stage.bar {
+            bar.inc(amount);
+        }
+        self.print(&stage.name, stage.done, stage.total);
+    }
+
+    fn print(&self, stage: &str, done: u64, total: u64) {
+        if self.json {
+            eprintln!("{}", json!({ "stage": stage, "done": done, "total": total }));
+        }
+    }
+
+    fn set(&self, stage: Option<Stage>) {
+        if let Ok(mut slot) = self.stage.lock() {
+            *slot = stage;
+        }
+    }
+
+    fn end(&self) {
+        if let Ok(mut slot) = self.stage.lock()
+            && let Some(bar) = slot.take().and_then(|stage| stage.bar)
+        {
+            bar.finish();
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl bernini_runner::pipeline::Progress for Progress {
+    fn begin(&self, stage: &'static str, total: usize) {
+        let template = "{msg:>12} {wide_bar} {pos}/{len} {elapsed} eta {eta}";
+        Progress::begin(self, stage, total as u64, template);
+    }
+
+    fn advance(&self) {
+        Progress::advance(self, 1);
+    }
+}
+
+impl bernini_exporter::Progress for Progress {
+    /// One bar for the whole export; its message is the file at work.
+    fn update(&self, stem: &str, done: u64, total: u64) {
+        let begun = self.stage.lock().is_ok_and(|stage| stage.is_some());
+        if !begun {
+            let template = "{msg:>24} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} eta {eta}";
+            self.begin(stem, total, template);
+        }
+        let Ok(mut stage) = self.stage.lock() else { return };
+        let Some(stage) = stage.as_mut() else { return };
+        if let Some(bar) = &stage.bar {
+            bar.set_message(stem.to_string());
+            bar.set_position(done);
+        }
+        self.print(stem, done, total);
+    }
+}
