@@ -6,15 +6,18 @@ use std::path::{Path, PathBuf};
 
 use bernini_graphs::manifest::FileEntry;
 
-/// Is told how far an export is.
+/// Is told how far an export is, file by file.
 pub trait Progress: Sync {
-    /// `done` of `total` bytes are written; `stem` is the file at work.
-    fn update(&self, stem: &str, done: u64, total: u64);
+    /// The file called `name` begins; it will have `total` bytes.
+    fn begin(&self, name: &str, total: u64);
+    /// `bytes` more of it are written.
+    fn advance(&self, bytes: u64);
 }
 
 /// Tells nobody.
 impl Progress for () {
-    fn update(&self, _: &str, _: u64, _: u64) {}
+    fn begin(&self, _: &str, _: u64) {}
+    fn advance(&self, _: u64) {}
 }
 
 /// A failure on one file.

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use crate::cast::cast;
 use crate::checkpoint::{ComponentTensors, Tensor};
 use crate::export::ExportError;
-use crate::output::{PartialFile, at};
+use crate::output::{PartialFile, Progress, at};
 
 /// Elements that are read and cast at a time, about.
 const BLOCK: u64 = 2 << 20;
@@ -186,7 +186,7 @@ fn batches<'b, 'a>(blocks: &'b [Block<'a>]) -> Vec<&'b [Block<'a>]> {
 }
 
 /// Writes the file `name` of `plan` below `root`, after `head`: blocks are read and cast on all cores while
-/// the batch before is hashed and written. `written` is told the bytes of every batch.
+/// the batch before is hashed and written. `progress` is told the bytes of every batch.
 pub fn write(
     root: &Path,
     name: &str,
@@ -194,14 +194,14 @@ pub fn write(
     plan: &WeightsPlan,
     tensors: &ComponentTensors,
     cancelled: &AtomicBool,
-    written: &(dyn Fn(u64) + Sync),
+    progress: &dyn Progress,
 ) -> Result<FileEntry, ExportError> {
     let path = root.join(name);
     let partial = PartialFile::create(&path)?;
     let blocks = blocks(plan, tensors);
     let blake3 = std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(1);
-        let writer = scope.spawn(|| drain(&partial, head, receiver, written));
+        let writer = scope.spawn(|| drain(&partial, head, receiver, progress));
         let produced = produce(&batches(&blocks), &sender, cancelled);
         drop(sender);
         let hash = writer.join().expect("invariant: the writer does not panic");
@@ -239,7 +239,7 @@ fn drain(
     partial: &PartialFile,
     head: &[u8],
     receiver: Receiver<Batch>,
-    written: &(dyn Fn(u64) + Sync),
+    progress: &dyn Progress,
 ) -> std::io::Result<String> {
     let mut hash = blake3::Hasher::new();
     let mut file = partial.file();
@@ -257,7 +257,7 @@ fn drain(
             put(&padding)?;
             end = put(&bytes)?;
         }
-        written(end - start);
+        progress.advance(end - start);
     }
     Ok(hash.finalize().to_hex().to_string())
 }

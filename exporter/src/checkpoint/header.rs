@@ -121,13 +121,16 @@ impl<'de> Deserialize<'de> for RawHeader {
     }
 }
 
-/// Reads the header of a file of `size` bytes: its own bytes, and the tensors by position.
-///
-/// The outer error is the operating system's.
-pub fn read(
-    file: &std::fs::File,
-    size: u64,
-) -> std::io::Result<Result<(Vec<u8>, Vec<Entry>), HeaderError>> {
+/// A checked header.
+pub struct Header {
+    /// The header as it stands in the file.
+    pub bytes: Vec<u8>,
+    /// The tensors by position.
+    pub entries: Vec<Entry>,
+}
+
+/// Reads the header of a file of `size` bytes. The outer error is the operating system's.
+pub fn read(file: &std::fs::File, size: u64) -> std::io::Result<Result<Header, HeaderError>> {
     let Some(available) = size.checked_sub(8) else {
         return Ok(Err(HeaderError::TooShort { found: size }));
     };
@@ -139,7 +142,7 @@ pub fn read(
     }
     let mut bytes = vec![0; found as usize];
     file.read_exact_at(&mut bytes, 8)?;
-    Ok(parse(&bytes, available - found).map(|entries| (bytes, entries)))
+    Ok(parse(&bytes, available - found).map(|entries| Header { bytes, entries }))
 }
 
 /// Checks a header in front of `data` bytes.

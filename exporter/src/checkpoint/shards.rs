@@ -113,11 +113,11 @@ impl Weights {
 
     fn add(&mut self, path: &Path) -> Result<(), CheckpointError> {
         let (file, bytes) = files::open(path)?;
-        let (header, entries) = header::read(&file, bytes)
+        let header = header::read(&file, bytes)
             .map_err(|source| CheckpointError::Io { path: path.into(), source })?
             .map_err(|source| CheckpointError::Header { file: path.into(), source })?;
-        let shard = Arc::new(Shard { path: path.into(), bytes, header, file });
-        for entry in entries {
+        let shard = Arc::new(Shard { path: path.into(), bytes, header: header.bytes, file });
+        for entry in header.entries {
             let header::Entry { name, dtype, shape, offset, bytes } = entry;
             let tensor = Tensor { dtype, shape, shard: shard.clone(), offset, bytes };
             if let Some(other) = self.tensors.insert(name.clone(), tensor) {

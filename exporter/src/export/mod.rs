@@ -6,7 +6,6 @@ mod plan;
 mod small;
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
@@ -219,19 +218,18 @@ impl<'a> Job<'a> {
         folder::mark(root, &self.identity)?;
         let writing = Instant::now();
         let (mut report, mut entries) = (self.report(started), vec![]);
-        let done = Mutex::new(0);
         for file in &self.files {
-            let advance = |bytes| self.advance(&file.name, bytes, &done, progress);
+            progress.begin(&file.name, file.plan.bytes);
             let plan = file.plan.hash();
             let source = &self.identity.source;
             if let Some(entry) = folder::finished(root, &file.name, source, &plan) {
                 report.reused.push(file.name.clone());
-                advance(entry.bytes);
+                progress.advance(entry.bytes);
                 entries.push(entry);
                 continue;
             }
             let tensors = self.checkpoint.component(file.component);
-            let entry = write_file(root, file, tensors, cancelled, &advance)?;
+            let entry = write_file(root, file, tensors, cancelled, progress)?;
             folder::record(root, source, &plan, &entry)?;
             report.bytes += entry.bytes;
             entries.push(entry);
@@ -250,14 +248,6 @@ impl<'a> Job<'a> {
         }
         report.peak_rss_bytes = meter::peak_rss();
         Ok(report)
-    }
-
-    fn advance(&self, name: &str, bytes: u64, done: &Mutex<u64>, progress: &dyn Progress) {
-        let total: u64 = self.files.iter().map(|file| file.plan.bytes).sum();
-        // A poisoned count is still a count.
-        let mut done = done.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        *done += bytes;
-        progress.update(name, *done, total);
     }
 
     /// Writes graphs and, last, the manifest.
@@ -304,9 +294,9 @@ fn write_file(
     file: &PlannedFile,
     tensors: &ComponentTensors,
     cancelled: &AtomicBool,
-    written: &(dyn Fn(u64) + Sync),
+    progress: &dyn Progress,
 ) -> Result<FileEntry, ExportError> {
-    weights::write(root, &file.name, &file.head, &file.plan, tensors, cancelled, written)
+    weights::write(root, &file.name, &file.head, &file.plan, tensors, cancelled, progress)
 }
 
 /// Writes the graphs and weights of one component to `out`, without configs or manifest: what a
@@ -325,7 +315,7 @@ pub fn export_component(
     }
     let files = plan::files(&graphs)?;
     for file in &files {
-        write_file(out, file, tensors, &AtomicBool::new(false), &|_| ())?;
+        write_file(out, file, tensors, &AtomicBool::new(false), &())?;
     }
     for planned in plan::encode(graphs, &files) {
         output::write(out, &graph_name(planned.submodule), &planned.onnx)?;
