@@ -15,7 +15,7 @@ use super::{CheckpointError, ComponentTensors, PLANNER_PREFIXES, files};
 const RENDERER_FOLDERS: [&str; 6] =
     ["transformer", "transformer_2", "text_encoder", "tokenizer", "vae", "scheduler"];
 /// Prefixes of the renderer's components in the full package.
-const FULL_PREFIXES: [(Component, &str); 3] = [
+pub const FULL_PREFIXES: [(Component, &str); 3] = [
     (Component::TextEncoder, "t5_text_encoder."),
     (Component::Transformer, "diff_dec.transformer."),
     (Component::Transformer2, "diff_dec_low.transformer_2."),

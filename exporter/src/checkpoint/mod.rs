@@ -17,6 +17,7 @@ use bernini_graphs::models::Configs;
 
 pub use error::{CheckpointError, HeaderError};
 pub use header::StoredType;
+pub(crate) use layout::FULL_PREFIXES;
 pub use shards::{Shard, Tensor};
 
 /// Tensors of the planner by prefix: accounted for, and read by no graph yet.

@@ -2,6 +2,7 @@
 
 mod blueprint;
 mod distribution;
+mod planner;
 mod presets;
 mod spiece;
 mod values;
@@ -14,6 +15,7 @@ use bernini_graphs::models::Configs;
 use bernini_graphs::{Component, Submodule};
 use serde_json::{Value, json};
 
+use crate::checkpoint::FULL_PREFIXES;
 use crate::inspect::needed_shapes;
 
 pub use blueprint::{Blueprint, SynthTensor, SynthWeights};
@@ -45,15 +47,15 @@ pub enum SynthError {
 pub fn write(preset: Preset, layout: Variant, seed: u64, out: &Path) -> Result<u64, SynthError> {
     let blueprint = match layout {
         Variant::Renderer => renderer(preset, seed),
-        Variant::Full => renderer(preset, seed),
+        Variant::Full => full(preset, seed),
     };
     blueprint.write(out)
 }
 
 /// Renderer-only diffusers folders.
 fn renderer(preset: Preset, seed: u64) -> Blueprint {
-    let tensors = |component| SynthWeights {
-        folder: component_folder(component).into(),
+    let tensors = |component: Component| SynthWeights {
+        folder: component.name().into(),
         stem: stem(component),
         shards: if component == Component::Vae { 1 } else { 3 },
         tensors: tensors(preset, component, seed, ""),
@@ -67,6 +69,40 @@ fn renderer(preset: Preset, seed: u64) -> Blueprint {
             spiece::model(preset.pieces()),
         ),
         weights: Component::ALL.map(tensors).into(),
+        dtype: preset.dtype(),
+    }
+}
+
+/// The released package (spec A.2): everything but the VAE in shards under `bernini/`.
+fn full(preset: Preset, seed: u64) -> Blueprint {
+    let text_dim = preset.configs().text_encoder.d_model;
+    let mut files = vec![
+        file("config.json", &planner::package_config(text_dim)),
+        file("transformer_config.json", &preset.transformer()),
+        file("transformer_2_config.json", &preset.transformer()),
+        file("t5_text_encoder/config.json", &preset.text_encoder()),
+        file("vae/config.json", &preset.vae()),
+        file("scheduler/scheduler_config.json", &presets::scheduler()),
+    ];
+    files.extend(tokenizer_files("t5_tokenizer", spiece::model(preset.pieces())));
+    files.extend(planner::files());
+    let mut trained = planner::tensors(text_dim, seed);
+    for (component, prefix) in FULL_PREFIXES {
+        trained.extend(tensors(preset, component, seed, prefix));
+    }
+    let vae = tensors(preset, Component::Vae, seed, "");
+    let weights = |folder: &str, stem, shards, tensors| SynthWeights {
+        folder: folder.into(),
+        stem,
+        shards,
+        tensors,
+    };
+    Blueprint {
+        files,
+        weights: vec![
+            weights("bernini", "model", 5, trained),
+            weights("vae", stem(Component::Vae), 1, vae),
+        ],
         dtype: preset.dtype(),
     }
 }
@@ -114,10 +150,6 @@ fn tokenizer_files(folder: &str, spiece: Vec<u8>) -> Vec<(String, Vec<u8>)> {
         file(&format!("{folder}/special_tokens_map.json"), &special),
         file(&format!("{folder}/tokenizer_config.json"), &config),
     ]
-}
-
-fn component_folder(component: Component) -> &'static str {
-    component.name()
 }
 
 /// File stem of a component's weights in the diffusers layout.
