@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from values import u8_values, values
 
 GOLDENS = Path(__file__).resolve().parent.parent / "goldens"
-PACKAGES = ("torch", "diffusers", "transformers", "sentencepiece", "ftfy", "pillow", "numpy")
+PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "sentencepiece", "ftfy", "pillow", "numpy")
 
 
 class Golden:
