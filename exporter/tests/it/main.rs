@@ -1,0 +1,5 @@
+//! Checkpoints and exports as files on disk.
+
+mod attacks;
+mod common;
+mod export;
