@@ -89,19 +89,12 @@ impl bernini_runner::pipeline::Progress for Progress {
 }
 
 impl bernini_exporter::Progress for Progress {
-    /// One bar for the whole export; its message is the file at work.
-    fn update(&self, stem: &str, done: u64, total: u64) {
-        let begun = self.stage.lock().is_ok_and(|stage| stage.is_some());
-        if !begun {
-            let template = "{msg:>24} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} eta {eta}";
-            self.begin(stem, total, template);
-        }
-        let Ok(mut stage) = self.stage.lock() else { return };
-        let Some(stage) = stage.as_mut() else { return };
-        if let Some(bar) = &stage.bar {
-            bar.set_message(stem.to_string());
-            bar.set_position(done);
-        }
-        self.print(stem, done, total);
+    fn begin(&self, stage: &str, total: u64) {
+        let template = "{msg:>24} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} eta {eta}";
+        Progress::begin(self, stage, total, template);
+    }
+
+    fn advance(&self, bytes: u64) {
+        Progress::advance(self, bytes);
     }
 }

@@ -9,7 +9,7 @@ use bernini_graphs::config::TextEncoderConfig;
 use bernini_graphs::submodule::text_encoder::{BUCKETS, EMBEDS, HIDDEN};
 use half::bf16;
 use ndarray::{Array2, Array3, Axis};
-use safetensors::tensor::{Dtype, SafeTensors};
+use safetensors::tensor::{Dtype, Metadata};
 
 use crate::backend::{Backend, BackendError, Session};
 use crate::export::Export;
@@ -89,10 +89,10 @@ impl EmbeddingTable {
         if length > Self::MAX_HEADER {
             return Err(broken(format!("its header says {length} bytes")));
         }
-        let mut header = vec![0; 8 + length as usize];
-        file.read_exact_at(&mut header, 0).map_err(io)?;
-        let (_, metadata) =
-            SafeTensors::read_metadata(&header).map_err(|e| broken(e.to_string()))?;
+        let mut header = vec![0; length as usize];
+        file.read_exact_at(&mut header, 8).map_err(io)?;
+        let metadata: Metadata =
+            serde_json::from_slice(&header).map_err(|e| broken(e.to_string()))?;
         let info =
             metadata.info("weight").ok_or_else(|| broken("it has no tensor `weight`".into()))?;
         let (&[rows, width], Dtype::F32 | Dtype::BF16) = (&info.shape[..], info.dtype) else {

@@ -2,9 +2,11 @@
 
 use std::env;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bernini_graphs::Submodule;
 use bernini_graphs::manifest::PortEntry;
+use ort::environment::Environment;
 use ort::session::{Session as OrtSession, SessionInputValue};
 use ort::value::TensorRef;
 
@@ -15,22 +17,32 @@ use crate::tensor::Tensor;
 /// Version that `./x setup` installs.
 const VERSION: &str = "1.32.0";
 
+/// The library's environment, of which a process may have one.
+static ENVIRONMENT: Mutex<Option<Arc<Environment>>> = Mutex::new(None);
+
 /// Runs the graphs of an export folder.
 pub struct OnnxRuntime {
-    environment: ort::environment::Environment,
+    environment: Arc<Environment>,
     export: Export,
 }
 
 impl OnnxRuntime {
     /// Loads the library; graphs are loaded one by one, when asked for.
     pub fn new(export: Export) -> Result<Self, BackendError> {
-        let path = library()?;
-        let broken = |reason: String| BackendError::LibraryBroken { path: path.clone(), reason };
-        let builder = ort::init_from(&path).map_err(|e| broken(e.to_string()))?;
-        let environment =
-            builder.with_name("bernini").build().map_err(|e| broken(e.to_string()))?;
-        Ok(Self { environment, export })
+        Ok(Self { environment: environment()?, export })
     }
+}
+
+fn environment() -> Result<Arc<Environment>, BackendError> {
+    let mut shared = ENVIRONMENT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(environment) = &*shared {
+        return Ok(Arc::clone(environment));
+    }
+    let path = library()?;
+    let broken = |reason: String| BackendError::LibraryBroken { path: path.clone(), reason };
+    let builder = ort::init_from(&path).map_err(|e| broken(e.to_string()))?;
+    let environment = builder.with_name("bernini").build().map_err(|e| broken(e.to_string()))?;
+    Ok(Arc::clone(shared.insert(Arc::new(environment))))
 }
 
 /// The ONNX Runtime library: `ORT_DYLIB_PATH`, else where `./x setup` puts it.

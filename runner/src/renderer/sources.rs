@@ -47,11 +47,15 @@ impl Tokens {
         ids: SourceIds,
         head_dim: usize,
     ) -> Self {
-        let chosen = choose(sources, set, ids);
-        let segments = chosen.iter().map(|(source, id)| (Grid::of(&source.latents), *id));
+        Self::with_ids(target, &choose(sources, set, ids), head_dim)
+    }
+
+    /// The target and any latents `[16, t, 2h, 2w]`, each with its id.
+    pub fn with_ids(target: Grid, sources: &[(&Array4<f32>, f64)], head_dim: usize) -> Self {
+        let segments = sources.iter().map(|(latents, id)| (Grid::of(latents), *id));
         let segments: Vec<_> = std::iter::once((target, 0.0)).chain(segments).collect();
         let Rope { cos, sin } = Rope::new(&segments, head_dim);
-        let sources = chosen.iter().map(|(source, _)| pack(&source.latents)).collect();
+        let sources = sources.iter().map(|(latents, _)| pack(latents)).collect();
         Self { target, sources, rope_cos: cos.into(), rope_sin: sin.into() }
     }
 
@@ -68,7 +72,7 @@ impl Tokens {
 }
 
 /// The sources of a set with their ids; images alone count from 1 again.
-fn choose(sources: &[Source], set: SourceSet, ids: SourceIds) -> Vec<(&Source, f64)> {
+fn choose(sources: &[Source], set: SourceSet, ids: SourceIds) -> Vec<(&Array4<f32>, f64)> {
     let images: Vec<_> = sources.iter().filter(|source| !source.is_video).collect();
     let chosen = match set {
         SourceSet::None => vec![],
@@ -78,5 +82,6 @@ fn choose(sources: &[Source], set: SourceSet, ids: SourceIds) -> Vec<(&Source, f
     };
     let numbers = source_ids(chosen.len(), ids.max_trained, ids.interpolate);
     let number = |id| if ids.enabled { id } else { 0.0 };
-    chosen.into_iter().zip(numbers.into_iter().map(number)).collect()
+    let latents = chosen.into_iter().map(|source| &source.latents);
+    latents.zip(numbers.into_iter().map(number)).collect()
 }
