@@ -9,7 +9,7 @@ out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 python3 -m venv "$out/venv"
 "$out/venv/bin/pip" install -q onnx==1.19.0
-bernini=target/release/bernini
+bernini=${CARGO_TARGET_DIR:-target}/release/bernini
 for layout in full renderer; do
   "$bernini" synth --preset tiny --layout "$layout" -o "$out/$layout"
   "$bernini" inspect "$out/$layout"

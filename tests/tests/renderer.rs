@@ -20,8 +20,8 @@ use serde_json::Value;
 
 static MODEL: LazyLock<Model> = LazyLock::new(Model::renderer);
 static GOLDEN: LazyLock<Golden> = LazyLock::new(|| Golden::load("renderer"));
-/// Five times the reference's own sensitivity to f32 rounding (tests/reference/README.md).
-const STATES: f64 = 2e-5;
+/// Ten times the sensitivity of the reference itself to f32 rounding (tests/reference/README.md).
+const STATES: f64 = 5e-5;
 
 /// Writes pictures u8 `[n, h, w, 3]` losslessly: a folder of png, or the frames of a video.
 fn pictures(name: &str) -> Vec<RgbImage> {
