@@ -10,6 +10,12 @@ use crate::common::{Fixture, edit_header};
 
 const VAE: &str = "vae/diffusion_pytorch_model.safetensors";
 
+/// The variant of the error that is expected, and what provokes it.
+type HeaderCase<'a> = (&'static str, &'a dyn Fn(String) -> String);
+type FileCase<'a> = (&'static str, &'a dyn Fn(&mut Vec<u8>));
+type PathCase<'a> = (&'static str, &'a dyn Fn(&Path));
+type CheckpointCase<'a> = (&'static str, &'a dyn Fn(&Fixture));
+
 /// The spoilt checkpoint must be refused by opening, inspection and export alike.
 fn assert_refused(fixture: &Fixture, expected: &str) {
     let error = Checkpoint::open(&fixture.checkpoint()).unwrap_err();
@@ -28,31 +34,31 @@ fn first_tensor(header: &str) -> String {
 
 #[test]
 fn lies_in_headers() {
-    let cases: [(&str, fn(String) -> String); 11] = [
-        ("DuplicateName", |h| {
+    let cases: [HeaderCase<'_>; 11] = [
+        ("DuplicateName", &|h| {
             let first = first_tensor(&h);
             h.replacen('{', &format!("{{{first},"), 1)
         }),
-        ("UnknownDType", |h| h.replacen("\"F32\"", "\"F33\"", 1)),
-        ("ShapeOverflow", |h| h.replacen("[32]", "[4294967296,4294967296,4294967296]", 1)),
-        ("SizeMismatch", |h| h.replacen("[32]", "[33]", 1)),
-        ("ReversedOffsets", |h| {
+        ("UnknownDType", &|h| h.replacen("\"F32\"", "\"F33\"", 1)),
+        ("ShapeOverflow", &|h| h.replacen("[32]", "[4294967296,4294967296,4294967296]", 1)),
+        ("SizeMismatch", &|h| h.replacen("[32]", "[33]", 1)),
+        ("ReversedOffsets", &|h| {
             let first = first_tensor(&h);
             h.replacen(&first, &first.replacen("[0,128]", "[128,0]", 1), 1)
         }),
-        ("Overlap", |h| {
+        ("Overlap", &|h| {
             let first = first_tensor(&h);
             let moved = first.replacen("conv_in", "conv_on", 1);
             h.replacen(&first, &format!("{first},{moved}"), 1)
         }),
-        ("Gap", |h| {
+        ("Gap", &|h| {
             let first = first_tensor(&h);
             h.replacen(&format!("{first},"), "", 1)
         }),
-        ("Json", |h| h.replacen("\"shape\":[32]", "\"shape\":[-32]", 1)),
-        ("Json", |h| h.replacen("\"shape\":[32]", &format!("\"shape\":{}", "[".repeat(9999)), 1)),
-        ("Json", |h| h.replacen("\"dtype\"", "\"dtipe\"", 1)),
-        ("Json", |h| h[..h.len() / 2].into()),
+        ("Json", &|h| h.replacen("\"shape\":[32]", "\"shape\":[-32]", 1)),
+        ("Json", &|h| h.replacen("\"shape\":[32]", &format!("\"shape\":{}", "[".repeat(9999)), 1)),
+        ("Json", &|h| h.replacen("\"dtype\"", "\"dtipe\"", 1)),
+        ("Json", &|h| h[..h.len() / 2].into()),
     ];
     for (expected, edit) in cases {
         let fixture = Fixture::new(Variant::Renderer);
@@ -68,7 +74,7 @@ fn lies_in_headers() {
 #[test]
 fn files_that_are_not_as_long_as_they_say() {
     let length = |bytes: &mut Vec<u8>, n: u64| bytes[..8].copy_from_slice(&n.to_le_bytes());
-    let cases: [(&str, &dyn Fn(&mut Vec<u8>)); 8] = [
+    let cases: [FileCase<'_>; 8] = [
         ("Truncated", &|b| b.truncate(b.len() - 10)),
         ("TrailingData", &|b| b.extend([0; 10])),
         ("TooShort", &|b| b.truncate(7)),
@@ -91,7 +97,7 @@ fn files_that_are_not_as_long_as_they_say() {
 fn lies_in_indices() {
     let index = "transformer/diffusion_pytorch_model.safetensors.index.json";
     let shard = "diffusion_pytorch_model-00002-of-00003.safetensors";
-    let cases: [(&str, &dyn Fn(&Fixture)); 7] = [
+    let cases: [CheckpointCase<'_>; 7] = [
         ("ShardPath", &|f| f.replace(index, shard, "../vae/diffusion_pytorch_model.safetensors")),
         ("ShardPath", &|f| f.replace(index, shard, "/etc/passwd")),
         ("ShardPath", &|f| f.replace(index, shard, "..")),
@@ -145,7 +151,7 @@ fn nonsense_in_configs_names_file_and_key() {
 
 #[test]
 fn files_that_are_no_configs() {
-    let cases: [(&str, &dyn Fn(&Path)); 6] = [
+    let cases: [PathCase<'_>; 6] = [
         ("Json", &|p| fs::write(p, "[".repeat(1 << 20)).unwrap()),
         ("Json", &|p| fs::write(p, [0xFF, 0xFE]).unwrap()),
         ("Json", &|p| fs::write(p, "").unwrap()),

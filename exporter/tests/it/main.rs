@@ -1,5 +1,7 @@
 //! Checkpoints and exports as files on disk.
 
+#![cfg(test)]
+
 mod attacks;
 mod common;
 mod export;
