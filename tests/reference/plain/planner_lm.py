@@ -9,25 +9,36 @@ TEXT, SOURCE, TARGET = 0, 2, 3
 IDS = {"text": 1, "vision_start": 2, "image": 3, "video": 4}
 
 
-def positions(stream, merge=2, tokens_per_second=2):
+def positions(stream):
     """Position ids [3,1,N] of a stream of ("text", length) and ("image" or "video", patch grid (t,h,w)).
 
     transformers counts vision_start as text, so each visual entry must follow text; its last token plays that part.
     """
-    ids, grids = [], {"image": [], "video": []}
+    ids, grids = [], []
     for kind, size in stream:
         if kind == "text":
             ids += [IDS["text"]] * size
             continue
         ids[-1] = IDS["vision_start"]
-        ids += [IDS[kind]] * (size[0] * size[1] * size[2] // merge**2)
-        grids[kind].append(size)
-    vision = SimpleNamespace(spatial_merge_size=merge, tokens_per_second=tokens_per_second)
-    model = SimpleNamespace(config=SimpleNamespace(vision_config=vision, image_token_id=IDS["image"], video_token_id=IDS["video"],
-                                                   vision_start_token_id=IDS["vision_start"]))
-    image, video = (torch.tensor(grids[kind]) if grids[kind] else None for kind in ("image", "video"))
-    seconds = torch.ones(len(grids["video"])) if grids["video"] else None
+        ids += [IDS[kind]] * merged(size)
+        grids.append((kind, size))
+    return rope_index(ids, grids, IDS)
+
+
+def rope_index(ids, grids, special):
+    """Position ids [3,1,N] of token ids [N]. grids: ("image" or "video", patch grid) in stream order;
+    special: the ids of vision_start, image and video."""
+    vision = SimpleNamespace(spatial_merge_size=2, tokens_per_second=2)
+    model = SimpleNamespace(config=SimpleNamespace(vision_config=vision, image_token_id=special["image"], video_token_id=special["video"],
+                                                   vision_start_token_id=special["vision_start"]))
+    image, video = ([grid for kind, grid in grids if kind == wanted] for wanted in ("image", "video"))
+    image, video, seconds = (torch.tensor(part) if part else None for part in (image, video, [1.0] * len(video)))
     return Qwen2_5_VLModel.get_rope_index(model, torch.tensor([ids]), image, video, seconds)[0]
+
+
+def merged(grid):
+    """Tokens of a patch grid (t,h,w) after the 2x2 merge."""
+    return grid[0] * grid[1] * grid[2] // 4
 
 
 def mask(types):
