@@ -185,8 +185,10 @@ fn batches<'b, 'a>(blocks: &'b [Block<'a>]) -> Vec<&'b [Block<'a>]> {
     batches
 }
 
-/// Writes the file `name` of `plan` below `root`, after `head`: blocks are read and cast on all cores while
-/// the batch before is hashed and written. `progress` is told the bytes of every batch.
+/// Writes the file `name` of `plan` below `root`, after `head`.
+///
+/// Blocks are read and cast on all cores while the batch before is hashed and written, and the
+/// one before that goes to the disk. `progress` is told the bytes of every batch.
 pub fn write(
     root: &Path,
     name: &str,
@@ -201,11 +203,14 @@ pub fn write(
     let blocks = blocks(plan, tensors);
     let blake3 = std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(1);
-        let writer = scope.spawn(|| drain(&partial, head, receiver, progress));
+        let (dirty, flushes) = sync_channel(1);
+        let flusher = scope.spawn(|| flush(&partial, flushes));
+        let writer = scope.spawn(|| drain(&partial, head, receiver, dirty, progress));
         let produced = produce(&batches(&blocks), &sender, cancelled);
         drop(sender);
         let hash = writer.join().expect("invariant: the writer does not panic");
-        produced.and(hash.map_err(|source| at(&path)(source).into()))
+        let flushed = flusher.join().expect("invariant: the flusher does not panic");
+        produced.and(flushed.and(hash).map_err(|source| at(&path)(source).into()))
     })?;
     partial.finish()?;
     Ok(FileEntry { file: name.into(), bytes: plan.bytes, blake3 })
@@ -234,11 +239,17 @@ fn produce(
     Ok(())
 }
 
+/// Sends what was written to the disk while more is on its way: the last fsync finds little.
+fn flush(partial: &PartialFile, due: Receiver<()>) -> std::io::Result<()> {
+    due.into_iter().try_for_each(|()| partial.file().sync_data())
+}
+
 /// Writes batches in order, zeros between tensors; returns the hash of the whole file in hex.
 fn drain(
     partial: &PartialFile,
     head: &[u8],
     receiver: Receiver<Batch>,
+    dirty: SyncSender<()>,
     progress: &dyn Progress,
 ) -> std::io::Result<String> {
     let mut hash = blake3::Hasher::new();
@@ -258,6 +269,8 @@ fn drain(
             end = put(&bytes)?;
         }
         progress.advance(end - start);
+        // Full means that a flush is due anyway.
+        let _ = dirty.try_send(());
     }
     Ok(hash.finalize().to_hex().to_string())
 }
