@@ -42,7 +42,7 @@ fn main() -> ExitCode {
             ExitCode::from(130)
         }
         Err(error) => {
-            eprintln!("bernini: {error:#}");
+            eprintln!("bernini: {}", chain(&error));
             ExitCode::from(2)
         }
     }
@@ -56,4 +56,15 @@ fn dispatch(command: &Command, interrupted: &AtomicBool) -> anyhow::Result<Outco
         Command::Run(args) => commands::run(args, interrupted),
         Command::Doctor(args) => commands::doctor(args),
     }
+}
+
+/// The error and its causes, without those that an outer message quotes already.
+fn chain(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |message, cause| {
+        match message.as_str() {
+            "" => cause,
+            _ if message.contains(&cause) => message,
+            _ => format!("{message}: {cause}"),
+        }
+    })
 }

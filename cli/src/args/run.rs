@@ -14,6 +14,7 @@ use clap::Args;
 use super::ProgressKind;
 
 #[derive(Debug, Args)]
+#[command(allow_negative_numbers = true)]
 pub struct RunArgs {
     /// The export
     pub folder: PathBuf,

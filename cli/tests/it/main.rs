@@ -1,0 +1,6 @@
+//! The command as a user sees it: exit codes, messages, files.
+#![allow(clippy::unwrap_used)] // A test may panic.
+
+mod bad_input;
+mod common;
+mod run;
