@@ -17,6 +17,7 @@ pub mod latents;
 pub mod media;
 pub mod noise;
 pub mod pipeline;
+pub mod planner;
 pub mod prompts;
 pub mod renderer;
 pub mod report;

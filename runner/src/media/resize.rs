@@ -1,73 +1,89 @@
-//! Bicubic resampling with antialias, equal to Pillow's `Image.resize` bit for bit (spec C.1, K.4).
+//! Bicubic resampling with antialias, bit for bit that of Pillow's `Image.resize` (spec C.1) or of
+//! torchvision on uint8 (spec C.5, K.4).
 //!
-//! Faster crates keep 16-bit coefficients and differ by a level, so the 22-bit arithmetic of
-//! Pillow is done here: across first, then down, with a uint8 picture in between.
+//! Both go across first, then down, with a uint8 picture in between. Pillow keeps coefficients of
+//! 22 fraction bits, torch as many as make the largest one of an axis fit 16 bits.
 
 use image::RgbImage;
 use rayon::prelude::*;
 
-/// Fraction bits of a coefficient: 32 minus 8 for the sample and 2 for overshoot.
+/// Most fraction bits of a coefficient: 32 minus 8 for the sample and 2 for overshoot.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
 /// Reach of the bicubic kernel, in source pixels when not scaling down.
 const SUPPORT: f64 = 2.0;
 const CHANNELS: usize = 3;
 
-/// Resamples to `width` × `height`, both at least 1. An axis that keeps its length is not touched.
+/// Resamples as Pillow does to `width` × `height`, both at least 1. An axis that keeps its length
+/// is not touched.
 pub fn resize_bicubic(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
+    resize(picture, width, height, |_| PRECISION_BITS)
+}
+
+/// Resamples as torchvision does on uint8 CPU tensors (torch 2.7.1 with AVX2), else like
+/// [`resize_bicubic`].
+pub(super) fn resize_bicubic_torch(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
+    resize(picture, width, height, |largest| {
+        let fits = |bits: &u32| to_fixed(largest, *bits) <= i32::from(i16::MAX);
+        (0..=PRECISION_BITS).take_while(fits).last().unwrap_or(0)
+    })
+}
+
+/// Fraction bits for an axis whose largest coefficient is the argument.
+type FractionBits = fn(f64) -> u32;
+
+fn resize(picture: &RgbImage, width: u32, height: u32, bits: FractionBits) -> RgbImage {
+    let across = |picture: &RgbImage| across(picture, &Axis::new(picture.width(), width, bits));
+    let down = |picture: &RgbImage| down(picture, &Axis::new(picture.height(), height, bits));
     match (picture.width() != width, picture.height() != height) {
-        (true, true) => resize_down(&resize_across(picture, width), height),
-        (true, false) => resize_across(picture, width),
-        (false, true) => resize_down(picture, height),
+        (true, true) => down(&across(picture)),
+        (true, false) => across(picture),
+        (false, true) => down(picture),
         (false, false) => picture.clone(),
     }
 }
 
-fn resize_across(picture: &RgbImage, width: u32) -> RgbImage {
-    let taps = taps(picture.width(), width);
+fn across(picture: &RgbImage, axis: &Axis) -> RgbImage {
+    let width = axis.taps.len();
     let row_len = CHANNELS * picture.width() as usize;
-    let mut output = RgbImage::new(width, picture.height());
-    let rows = output.par_chunks_exact_mut(CHANNELS * width as usize);
+    let mut output = RgbImage::new(width as u32, picture.height());
+    let rows = output.par_chunks_exact_mut(CHANNELS * width);
     rows.zip(picture.par_chunks_exact(row_len)).for_each(|(output, row)| {
-        for (pixel, taps) in output.chunks_exact_mut(CHANNELS).zip(&taps) {
-            pixel.copy_from_slice(&weigh_pixels(&row[CHANNELS * taps.start..], &taps.weights));
+        for (pixel, taps) in output.chunks_exact_mut(CHANNELS).zip(&axis.taps) {
+            let mut sums = [axis.half(); CHANNELS];
+            let pixels = row[CHANNELS * taps.start..].chunks_exact(CHANNELS);
+            for (source, weight) in pixels.zip(&taps.weights) {
+                add_weighted(&mut sums, source, *weight);
+            }
+            axis.store(pixel, &sums);
         }
     });
     output
 }
 
-fn weigh_pixels(pixels: &[u8], weights: &[i32]) -> [u8; CHANNELS] {
-    let mut sums = [HALF; CHANNELS];
-    for (pixel, weight) in pixels.chunks_exact(CHANNELS).zip(weights) {
-        for (sum, sample) in sums.iter_mut().zip(pixel) {
-            *sum += i32::from(*sample) * weight;
-        }
-    }
-    sums.map(to_sample)
-}
-
-fn resize_down(picture: &RgbImage, height: u32) -> RgbImage {
-    let taps = taps(picture.height(), height);
+fn down(picture: &RgbImage, axis: &Axis) -> RgbImage {
     let row_len = CHANNELS * picture.width() as usize;
-    let mut output = RgbImage::new(picture.width(), height);
-    output.par_chunks_exact_mut(row_len).zip(&taps).for_each(|(output, taps)| {
-        let mut sums = vec![HALF; row_len];
+    let mut output = RgbImage::new(picture.width(), axis.taps.len() as u32);
+    output.par_chunks_exact_mut(row_len).zip(&axis.taps).for_each(|(output, taps)| {
+        let mut sums = vec![axis.half(); row_len];
         let rows = picture.chunks_exact(row_len).skip(taps.start);
         for (row, weight) in rows.zip(&taps.weights) {
-            for (sum, sample) in sums.iter_mut().zip(row) {
-                *sum += i32::from(*sample) * weight;
-            }
+            add_weighted(&mut sums, row, *weight);
         }
-        for (sample, sum) in output.iter_mut().zip(sums) {
-            *sample = to_sample(sum);
-        }
+        axis.store(output, &sums);
     });
     output
 }
 
-const HALF: i32 = 1 << (PRECISION_BITS - 1);
+fn add_weighted(sums: &mut [i32], samples: &[u8], weight: i32) {
+    for (sum, sample) in sums.iter_mut().zip(samples) {
+        *sum += i32::from(*sample) * weight;
+    }
+}
 
-fn to_sample(sum: i32) -> u8 {
-    (sum >> PRECISION_BITS).clamp(0, 255) as u8
+/// Normalised fixed-point coefficients for every output sample of one axis.
+struct Axis {
+    fraction_bits: u32,
+    taps: Vec<Taps>,
 }
 
 /// The source samples that make one output sample.
@@ -76,8 +92,31 @@ struct Taps {
     weights: Vec<i32>,
 }
 
-/// Normalised fixed-point coefficients for every output sample of one axis.
-fn taps(input: u32, output: u32) -> Vec<Taps> {
+impl Axis {
+    fn new(input: u32, output: u32, bits: FractionBits) -> Self {
+        let exact = exact_taps(input, output);
+        let largest = exact.iter().flat_map(|(_, weights)| weights).copied().fold(0.0, f64::max);
+        let fraction_bits = bits(largest);
+        let fixed = |(start, weights): (usize, Vec<f64>)| Taps {
+            start,
+            weights: weights.into_iter().map(|weight| to_fixed(weight, fraction_bits)).collect(),
+        };
+        Self { fraction_bits, taps: exact.into_iter().map(fixed).collect() }
+    }
+
+    /// What a sum starts from, so that dropping the fraction rounds it.
+    fn half(&self) -> i32 {
+        1 << (self.fraction_bits - 1)
+    }
+
+    fn store(&self, samples: &mut [u8], sums: &[i32]) {
+        for (sample, sum) in samples.iter_mut().zip(sums) {
+            *sample = (sum >> self.fraction_bits).clamp(0, 255) as u8;
+        }
+    }
+}
+
+fn exact_taps(input: u32, output: u32) -> Vec<(usize, Vec<f64>)> {
     let scale = f64::from(input) / f64::from(output);
     let stretch = scale.max(1.0);
     let reach = SUPPORT * stretch;
@@ -86,16 +125,18 @@ fn taps(input: u32, output: u32) -> Vec<Taps> {
         let start = (center - reach + 0.5).max(0.0) as u32;
         let end = ((center + reach + 0.5) as u32).min(input);
         let weight = |x: u32| bicubic((f64::from(x) - center + 0.5) * (1.0 / stretch));
-        let weights: Vec<f64> = (start..end).map(weight).collect();
+        let mut weights: Vec<f64> = (start..end).map(weight).collect();
         let total: f64 = weights.iter().sum();
-        let weights = weights.iter().map(|w| to_fixed(if total == 0.0 { *w } else { w / total }));
-        Taps { start: start as usize, weights: weights.collect() }
+        if total != 0.0 {
+            weights.iter_mut().for_each(|weight| *weight /= total);
+        }
+        (start as usize, weights)
     };
     (0..output).map(one).collect()
 }
 
-fn to_fixed(weight: f64) -> i32 {
-    (weight * f64::from(1 << PRECISION_BITS)).round() as i32
+fn to_fixed(weight: f64, fraction_bits: u32) -> i32 {
+    (weight * f64::from(1 << fraction_bits)).round() as i32
 }
 
 /// Keys' cubic with a = -0.5, evaluated in the order that gives Pillow's last bit.

@@ -1,0 +1,204 @@
+//! The flow head's sampler (spec D.9, K.1): noise levels, guidance, Euler steps.
+
+use half::bf16;
+use ndarray::{Array2, ArrayView2};
+
+use super::stream::Branch;
+
+/// Lowest noise level of the unshifted schedule.
+const SIGMA_MIN: f64 = 0.003 / 1.002;
+const TRAIN_STEPS: f32 = 1000.0;
+const LN_MAX_PERIOD: f32 = 9.210_34;
+
+/// One Euler step of the head.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FlowStep {
+    /// Time that the network sees: 1000·sigma, rounded to bf16.
+    pub t: f32,
+    /// Noise level before the step.
+    pub sigma: f32,
+    /// Noise level after it.
+    pub next_sigma: f32,
+}
+
+impl FlowStep {
+    /// x ← x + v·(next_sigma − sigma), in f32; `x` and `v` are `[R, channels]`.
+    pub fn advance(&self, x: &mut Array2<f32>, v: ArrayView2<'_, f32>) {
+        x.scaled_add(self.next_sigma - self.sigma, &v);
+    }
+}
+
+/// The steps of one draw from the head.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FlowSchedule {
+    steps: Vec<FlowStep>,
+}
+
+impl FlowSchedule {
+    /// `n` steps (`vit_denoising_step`), shifted towards noise by `shift` (2 in the release).
+    pub fn new(n: usize, shift: f32) -> Self {
+        let sigma = |i: usize| {
+            if i == n {
+                return 0.0;
+            }
+            let plain = (1.0 - (1.0 - SIGMA_MIN) * i as f64 / n as f64) as f32;
+            shift * plain / (1.0 + (shift - 1.0) * plain)
+        };
+        let step = |i| {
+            let (sigma, next_sigma) = (sigma(i), sigma(i + 1));
+            FlowStep { t: bf16::from_f32(TRAIN_STEPS * sigma).to_f32(), sigma, next_sigma }
+        };
+        Self { steps: (0..n).map(step).collect() }
+    }
+
+    /// The steps in order.
+    pub fn steps(&self) -> &[FlowStep] {
+        &self.steps
+    }
+}
+
+/// `[1, dim]`: cosines, then sines, of t·10000^(−k/half); in f32 like the reference.
+pub fn sinusoid(t: f32, dim: usize) -> Array2<f32> {
+    let half = dim / 2;
+    let angle = |k: usize| t * (-LN_MAX_PERIOD * k as f32 / half as f32).exp();
+    Array2::from_shape_fn(
+        (1, dim),
+        |(_, i)| {
+            if i < half { angle(i).cos() } else { angle(i - half).sin() }
+        },
+    )
+}
+
+/// How the head's velocities of several branches become one: a chain in which each branch is
+/// pushed away from the one before it,
+/// v = v₀ + w₁·(v₁ − v₀) + w₂·(v₂ − v₁).
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeadGuidance {
+    /// Branches to run, least conditioned first.
+    pub branches: Vec<Branch>,
+    /// Weight of every branch but the first.
+    pub weights: Vec<f32>,
+}
+
+/// The chain of `vit_txt_cfg` and `vit_img_cfg` (spec D.9, K.1, design §6.2).
+///
+/// `has_sources` tells whether cond and imgcond differ. Links that change nothing are left out,
+/// exactly: a first weight of 1, and a branch equal to the one before it. With
+/// `reference_schedule` they stay.
+pub fn guidance_chain(
+    vit_txt_cfg: f32,
+    vit_img_cfg: Option<f32>,
+    has_sources: bool,
+    reference_schedule: bool,
+) -> HeadGuidance {
+    use Branch::{Cond, ImgCond, Uncond};
+    let (mut branches, mut weights) = match vit_img_cfg {
+        _ if vit_txt_cfg <= 1.0 => (vec![Cond], vec![]),
+        None => (vec![Uncond, Cond], vec![vit_txt_cfg]),
+        Some(img) => (vec![Uncond, ImgCond, Cond], vec![img, vit_txt_cfg]),
+    };
+    if !reference_schedule {
+        if branches.len() == 3 && !has_sources {
+            branches.remove(1);
+            weights.pop();
+        }
+        if weights.first() == Some(&1.0) {
+            branches.remove(0);
+            weights.remove(0);
+        }
+    }
+    HeadGuidance { branches, weights }
+}
+
+impl HeadGuidance {
+    /// The guided velocity, `[R, channels]`, of `velocities`: one of that shape per branch, in
+    /// the order of `branches`. `None` where their number is another.
+    pub fn combine(&self, velocities: &[Array2<f32>]) -> Option<Array2<f32>> {
+        if velocities.len() != self.branches.len() {
+            return None;
+        }
+        let mut guided = velocities.first()?.clone();
+        for (pair, weight) in velocities.windows(2).zip(&self.weights) {
+            guided.zip_mut_with(&(&pair[1] - &pair[0]), |v, difference| *v += weight * difference);
+        }
+        Some(guided)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use Branch::{Cond, ImgCond, Uncond};
+    use ndarray::arr2;
+
+    use super::*;
+
+    #[test]
+    fn five_steps_are_those_of_the_specification() {
+        let schedule = FlowSchedule::new(5, 2.0);
+        let expected = [1.0, 0.889_258, 0.750_935, 0.573_259, 0.336_653, 0.0];
+        for (step, pair) in schedule.steps().iter().zip(expected.windows(2)) {
+            assert!((step.sigma - pair[0]).abs() < 1e-6, "{step:?}");
+            assert!((step.next_sigma - pair[1]).abs() < 1e-6, "{step:?}");
+        }
+        let times: Vec<f32> = schedule.steps().iter().map(|step| step.t).collect();
+        assert_eq!(times, [1000.0, 888.0, 752.0, 572.0, 336.0]);
+    }
+
+    #[test]
+    fn one_step_goes_from_noise_to_the_end() {
+        let [step] = FlowSchedule::new(1, 2.0).steps()[..] else { panic!("one step") };
+        assert_eq!(step, FlowStep { t: 1000.0, sigma: 1.0, next_sigma: 0.0 });
+        let mut x = arr2(&[[3.0, -1.0]]);
+        step.advance(&mut x, arr2(&[[1.0, 0.5]]).view());
+        assert_eq!(x, arr2(&[[2.0, -1.5]]));
+        assert!(FlowSchedule::new(0, 2.0).steps().is_empty());
+    }
+
+    #[test]
+    fn cosines_come_first() {
+        let found = sinusoid(2.0, 6);
+        let angles = [2.0f32, 2.0 * 10000f32.powf(-1.0 / 3.0), 2.0 * 10000f32.powf(-2.0 / 3.0)];
+        for (k, angle) in angles.into_iter().enumerate() {
+            assert!((found[[0, k]] - angle.cos()).abs() < 1e-6);
+            assert!((found[[0, k + 3]] - angle.sin()).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn links_that_change_nothing_are_left_out() {
+        let branches = |txt, img, sources| guidance_chain(txt, img, sources, false).branches;
+        assert_eq!(branches(1.2, Some(1.0), true), [ImgCond, Cond]);
+        assert_eq!(branches(1.2, Some(1.0), false), [Cond]);
+        assert_eq!(branches(1.2, Some(1.5), true), [Uncond, ImgCond, Cond]);
+        assert_eq!(branches(1.2, Some(1.5), false), [Uncond, Cond]);
+        assert_eq!(branches(1.2, None, true), [Uncond, Cond]);
+        assert_eq!(branches(1.0, Some(3.0), true), [Cond]);
+        let reference = guidance_chain(1.2, Some(1.0), false, true);
+        assert_eq!(reference.branches, [Uncond, ImgCond, Cond]);
+    }
+
+    #[test]
+    fn the_short_chain_gives_what_the_long_one_does() {
+        let [u, ic, c] = [1.0, 3.0, 8.0].map(|v| arr2(&[[v, -v], [0.5 * v, 2.0]]));
+        for (txt, img, sources) in [
+            (1.2, Some(1.0), true),
+            (1.2, Some(1.0), false),
+            (2.5, Some(0.5), false),
+            (3.0, None, true),
+        ] {
+            let velocity = |branch: &Branch| match branch {
+                Uncond => u.clone(),
+                ImgCond if sources => ic.clone(),
+                ImgCond | Cond => c.clone(),
+            };
+            let run = |reference| {
+                let guidance = guidance_chain(txt, img, sources, reference);
+                let velocities: Vec<_> = guidance.branches.iter().map(velocity).collect();
+                guidance.combine(&velocities).unwrap()
+            };
+            let difference = (run(true) - run(false)).mapv(f32::abs);
+            assert!(difference.iter().all(|d| *d < 1e-5), "{txt} {img:?} {sources}");
+        }
+        assert_eq!(guidance_chain(1.2, None, true, false).combine(&[u]), None);
+    }
+}
