@@ -21,6 +21,7 @@ mod inspect;
 mod meter;
 mod output;
 mod precision;
+mod rearrange;
 pub mod synth;
 mod weights;
 

@@ -20,12 +20,15 @@ pub struct ExportManifest {
     pub schema: u32,
     /// Version of the program that wrote it.
     pub bernini: String,
-    /// blake3 over the checkpoint's headers and configs: which weights these are.
+    /// blake3 over the checkpoint's headers, configs and the first elements of every tensor: which
+    /// weights these are.
     pub source: String,
     /// Which tasks the checkpoint can do.
     pub variant: Variant,
     /// Precision of the graphs.
     pub precision: PrecisionName,
+    /// FP8 only: name of the policy, which speed figures carry.
+    pub policy: Option<String>,
     /// FP8 only: whether the scales are constants that were never measured.
     pub uncalibrated: bool,
     /// Submodules by stem.

@@ -34,6 +34,13 @@ pub struct ComponentTensors {
     pub tensors: BTreeMap<String, Tensor>,
 }
 
+impl ComponentTensors {
+    /// The weights of one folder alone: a single file, or shards with an index.
+    pub fn open(folder: &Path) -> Result<Self, CheckpointError> {
+        Ok(Self { prefix: "", tensors: shards::Weights::open(folder)?.tensors })
+    }
+}
+
 impl bernini_graphs::Checkpoint for ComponentTensors {
     fn shape(&self, name: &str) -> Option<&[usize]> {
         self.tensors.get(name).map(|tensor| tensor.shape.as_slice())

@@ -13,7 +13,7 @@ use crate::checkpoint::files;
 use crate::output::{self, at};
 
 /// Marks the folder of an export that is not finished.
-const MARKER: &str = "export.partial.json";
+pub const MARKER: &str = "export.partial.json";
 /// End of a journal's name.
 const JOURNAL: &str = ".done";
 

@@ -26,6 +26,8 @@ pub struct ExportFolderReport {
     pub variant: Variant,
     /// Precision of the graphs.
     pub precision: PrecisionName,
+    /// Name of its FP8 policy.
+    pub policy: Option<String>,
     /// Whether its FP8 scales were never measured.
     pub uncalibrated: bool,
     /// Submodule stem → bytes of its weights file.
@@ -67,6 +69,7 @@ pub(super) fn report(root: &Path, verify: bool) -> Result<ExportFolderReport, In
         source: manifest.source.clone(),
         variant: manifest.variant,
         precision: manifest.precision,
+        policy: manifest.policy.clone(),
         uncalibrated: manifest.uncalibrated,
         submodules: manifest.submodules.iter().map(weights).collect(),
         files: listed.len(),

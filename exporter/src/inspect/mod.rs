@@ -9,6 +9,7 @@ use bernini_graphs::manifest::EXPORT_MANIFEST;
 use serde::Serialize;
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::export::MARKER;
 
 pub use checkpoint::{CheckpointReport, ComponentReport, Finding, SkippedTensor};
 pub use export::ExportFolderReport;
@@ -21,6 +22,12 @@ pub enum InspectError {
     /// Not a readable checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// An export that was interrupted.
+    #[error("{}: an unfinished export; run the same export again to finish it", path.display())]
+    Unfinished {
+        /// The folder.
+        path: PathBuf,
+    },
     /// An export of another version.
     #[error(
         "{}: schema: expected {expected}, found {found}; export again with this version",
@@ -61,6 +68,9 @@ impl InspectReport {
 pub fn inspect(path: &Path, verify: bool) -> Result<InspectReport, InspectError> {
     if path.join(EXPORT_MANIFEST).exists() {
         return Ok(InspectReport::Export(export::report(path, verify)?));
+    }
+    if path.join(MARKER).exists() {
+        return Err(InspectError::Unfinished { path: path.into() });
     }
     let checkpoint = Checkpoint::open(path)?;
     Ok(InspectReport::Checkpoint(CheckpointReport::new(&checkpoint)))

@@ -7,12 +7,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bernini_calibration::{Amax, CalibrationTable, Policy, TABLE_SCHEMA};
-use bernini_exporter::checkpoint::StoredType;
+use bernini_exporter::checkpoint::{ComponentTensors, StoredType};
 use bernini_exporter::synth::{self, Blueprint, SynthTensor, SynthWeights, Values};
 use bernini_exporter::{
-    Calibration, Checkpoint, ExportError, ExportOptions, Progress, export, inspect,
+    Calibration, Checkpoint, ExportError, ExportOptions, InspectError, Progress, export,
+    export_component, inspect,
 };
 use bernini_graphs::manifest::{EXPORT_MANIFEST, ExportManifest, PrecisionName, Variant};
+use bernini_graphs::{Component, Precision};
 use serde_json::Value;
 
 use crate::common::{Fixture, contents};
@@ -48,6 +50,9 @@ fn an_interrupted_export_goes_on_where_it_stopped() {
     let left = contents(&fixture.out());
     assert!(!left.keys().any(|name| name.ends_with(EXPORT_MANIFEST)));
     assert!(!left.keys().any(|name| name.extension().is_some_and(|end| end == "part")));
+
+    let unfinished = inspect(&fixture.out(), false);
+    assert!(matches!(unfinished, Err(InspectError::Unfinished { .. })));
 
     // What a killed process leaves in addition.
     fs::write(fixture.out().join("vae_decoder.weights.part"), [1; 99]).unwrap();
@@ -229,4 +234,31 @@ fn checkpoints_with_the_reference_libraries_names_are_accepted_in_three_types() 
             assert_eq!(table.len() % 64, 461 * 20 * if wide { 4 } else { 2 } % 64);
         }
     }
+}
+
+#[test]
+fn one_component_is_exported_without_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut blueprint = golden(StoredType::F32);
+    let whole = dir.path().join("whole");
+    blueprint.write(&whole).unwrap();
+    let configs = Checkpoint::open(&whole).unwrap().configs().clone();
+    blueprint.files.clear();
+    blueprint.weights.retain(|weights| weights.folder == "vae");
+    let source = dir.path().join("vae only");
+    blueprint.write(&source).unwrap();
+
+    let tensors = ComponentTensors::open(&source.join("vae")).unwrap();
+    let out = dir.path().join("out");
+    export_component(&tensors, Component::Vae, &configs, Precision::F32, true, &out).unwrap();
+    let names: Vec<_> = contents(&out).into_keys().map(|name| name.display().to_string()).collect();
+    let expected = [
+        "vae_decoder.weights",
+        "vae_decoder_first.onnx",
+        "vae_decoder_next.onnx",
+        "vae_encoder.weights",
+        "vae_encoder_first.onnx",
+        "vae_encoder_next.onnx",
+    ];
+    assert_eq!(names, expected);
 }

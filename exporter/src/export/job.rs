@@ -1,0 +1,215 @@
+//! One export: what it writes, and the writing.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use bernini_graphs::Submodule;
+use bernini_graphs::manifest::{
+    EXPORT_MANIFEST, EXPORT_SCHEMA, ExportManifest, FileEntry, PortEntry, PrecisionName,
+    SubmoduleEntry,
+};
+
+use super::folder::{self, Identity};
+use super::plan::{self, PlannedFile, PlannedGraph};
+use super::{Calibration, ExportError, ExportOptions, ExportReport, small};
+use crate::checkpoint::{Checkpoint, ComponentTensors};
+use crate::inspect::read_manifest;
+use crate::output::{self, Progress};
+use crate::{meter, weights};
+
+/// Largest file that the disk's own rate is measured with.
+const MAX_PROBE: u64 = 1 << 30;
+/// Smallest one: less than this measures the fsync alone.
+const MIN_PROBE: u64 = 1 << 20;
+
+/// Everything that one export writes.
+pub struct Job<'a> {
+    options: &'a ExportOptions,
+    checkpoint: Checkpoint,
+    /// What the folder will be an export of.
+    pub identity: Identity,
+    graphs: Vec<PlannedGraph>,
+    files: Vec<PlannedFile>,
+}
+
+impl<'a> Job<'a> {
+    /// Decides all of it; nothing is written.
+    pub fn new(options: &'a ExportOptions, checkpoint: Checkpoint) -> Result<Self, ExportError> {
+        let graphs = plan::graphs(&checkpoint, options)?;
+        let mut files = plan::files(&graphs)?;
+        let graphs = plan::encode(graphs, &files);
+        files.push(plan::text_table(&checkpoint, checkpoint.configs(), options.precision));
+        let source = checkpoint.fingerprint().to_string();
+        let identity = Identity { source, precision: options.precision };
+        Ok(Self { options, checkpoint, identity, graphs, files })
+    }
+
+    fn uncalibrated(&self) -> bool {
+        matches!(self.options.calibration, Some(Calibration::Synthetic))
+    }
+
+    fn policy(&self) -> Option<String> {
+        let fp8 = self.options.precision == PrecisionName::Fp8;
+        fp8.then(|| self.options.policy.name.clone())
+    }
+
+    fn report(&self, started: Instant) -> ExportReport {
+        ExportReport {
+            out: self.options.out.clone(),
+            up_to_date: false,
+            policy: self.policy(),
+            uncalibrated: self.uncalibrated(),
+            bytes: 0,
+            reused: vec![],
+            seconds: started.elapsed().as_secs_f64(),
+            bytes_per_second: None,
+            disk_bytes_per_second: None,
+            peak_rss_bytes: meter::peak_rss(),
+            warnings: self.checkpoint.warnings().into(),
+        }
+    }
+
+    /// A folder with a manifest: fine if it is this export's, refused otherwise.
+    pub fn confirm(&self, started: Instant) -> Result<ExportReport, ExportError> {
+        let root = &self.options.out;
+        let manifest = read_manifest(root)?;
+        let found = Identity { source: manifest.source.clone(), precision: manifest.precision };
+        folder::check(root, &found, &self.identity)?;
+        let other = |field, expected: &FileEntry, found: Option<&FileEntry>| {
+            let found = found.map_or("none".to_string(), |file| file.blake3.clone());
+            let expected = expected.blake3.clone();
+            ExportError::OtherExport { path: root.clone(), field, expected, found }
+        };
+        for planned in &self.graphs {
+            let stem = planned.submodule.stem();
+            let expected = output::entry(&graph_name(planned.submodule), &planned.onnx);
+            let found = manifest.submodules.get(stem).map(|entry| &entry.graph);
+            if found != Some(&expected) {
+                return Err(other("graph (policy, scales, taps or version)", &expected, found));
+            }
+        }
+        for (name, bytes) in self.expected_sizes() {
+            let found = std::fs::metadata(root.join(&name)).map_or(0, |file| file.len());
+            if found != bytes {
+                let (expected, found) = (format!("{name} {bytes}"), format!("{name} {found}"));
+                let (path, field) = (root.clone(), "file size");
+                return Err(ExportError::OtherExport { path, field, expected, found });
+            }
+        }
+        folder::clean(root);
+        Ok(ExportReport { up_to_date: true, ..self.report(started) })
+    }
+
+    fn expected_sizes(&self) -> Vec<(String, u64)> {
+        let graphs = self.graphs.iter().map(|g| (graph_name(g.submodule), g.onnx.len() as u64));
+        let files = self.files.iter().map(|file| (file.name.clone(), file.plan.bytes));
+        graphs.chain(files).collect()
+    }
+
+    /// Writes what is missing, the manifest last, and measures the disk.
+    pub fn run(
+        &self,
+        started: Instant,
+        progress: &dyn Progress,
+        cancelled: &AtomicBool,
+    ) -> Result<ExportReport, ExportError> {
+        let root = &self.options.out;
+        let config = small::collect(&self.checkpoint)?;
+        folder::mark(root, &self.identity)?;
+        let mut report = self.report(started);
+        let writing = Instant::now();
+        let files = self.write_files(&mut report, progress, cancelled)?;
+        let seconds = writing.elapsed().as_secs_f64();
+        self.finish(&files, &config)?;
+        report.seconds = started.elapsed().as_secs_f64();
+        if report.bytes > 0 {
+            report.bytes_per_second = Some(report.bytes as f64 / seconds);
+            let probe = report.bytes.clamp(MIN_PROBE, MAX_PROBE);
+            report.disk_bytes_per_second = Some(meter::disk_write_rate(root, probe)?);
+        }
+        report.peak_rss_bytes = meter::peak_rss();
+        Ok(report)
+    }
+
+    /// Writes weights and tables, but for those that an earlier run has finished.
+    fn write_files(
+        &self,
+        report: &mut ExportReport,
+        progress: &dyn Progress,
+        cancelled: &AtomicBool,
+    ) -> Result<Vec<FileEntry>, ExportError> {
+        let (root, source) = (&self.options.out, &self.identity.source);
+        let mut entries = vec![];
+        for file in &self.files {
+            progress.begin(&file.name, file.plan.bytes);
+            let plan = file.plan.hash();
+            let entry = if let Some(entry) = folder::finished(root, &file.name, source, &plan) {
+                progress.advance(entry.bytes);
+                report.reused.push(file.name.clone());
+                entry
+            } else {
+                let tensors = self.checkpoint.component(file.component);
+                let entry = write_file(root, file, tensors, cancelled, progress)?;
+                folder::record(root, source, &plan, &entry)?;
+                report.bytes += entry.bytes;
+                entry
+            };
+            entries.push(entry);
+        }
+        Ok(entries)
+    }
+
+    /// Writes small files, graphs and, last, the manifest.
+    fn finish(&self, files: &[FileEntry], config: &[(String, Vec<u8>)]) -> Result<(), ExportError> {
+        let root = &self.options.out;
+        let config = config.iter().map(|(name, bytes)| output::write(root, name, bytes));
+        let config = config.collect::<Result<_, _>>()?;
+        let written = |name: &str| {
+            let found = files.iter().find(|entry| entry.file == name);
+            found.cloned().expect("invariant: every planned file was written")
+        };
+        let mut manifest = ExportManifest {
+            schema: EXPORT_SCHEMA,
+            bernini: env!("CARGO_PKG_VERSION").into(),
+            source: self.identity.source.clone(),
+            variant: self.checkpoint.variant(),
+            precision: self.options.precision,
+            policy: self.policy(),
+            uncalibrated: self.uncalibrated(),
+            submodules: Default::default(),
+            tables: [("text_embeddings".to_string(), written(plan::TEXT_TABLE))].into(),
+            config,
+        };
+        for planned in &self.graphs {
+            let entry = SubmoduleEntry {
+                graph: output::write(root, &graph_name(planned.submodule), &planned.onnx)?,
+                weights: written(&plan::weights_name(planned.submodule)),
+                inputs: planned.graph.inputs.iter().map(PortEntry::from).collect(),
+                outputs: planned.graph.outputs.iter().map(PortEntry::from).collect(),
+                config: small::config_name(planned.submodule.component()),
+            };
+            manifest.submodules.insert(planned.submodule.stem().into(), entry);
+        }
+        let text = serde_json::to_vec_pretty(&manifest).expect("invariant: a manifest is JSON");
+        output::write(root, EXPORT_MANIFEST, &text)?;
+        folder::clean(root);
+        Ok(())
+    }
+}
+
+/// Name of a submodule's ONNX file.
+pub fn graph_name(submodule: Submodule) -> String {
+    format!("{}.onnx", submodule.stem())
+}
+
+/// Writes one file of weights or one table below `root`.
+pub fn write_file(
+    root: &Path,
+    file: &PlannedFile,
+    tensors: &ComponentTensors,
+    cancelled: &AtomicBool,
+    progress: &dyn Progress,
+) -> Result<FileEntry, ExportError> {
+    weights::write(root, &file.name, &file.head, &file.plan, tensors, cancelled, progress)
+}
