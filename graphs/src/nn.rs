@@ -30,7 +30,7 @@ pub fn attention<'g>(
     scores.softmax().matmul(v)
 }
 
-/// Rotary embedding by rotate-half: `x` `[b, heads, n, d]`, `cos` and `sin` `[n, d/2]`.
+/// Rotary embedding by rotate-half: `x` `[.., n, d]`; `cos` and `sin` `[.., n, d/2]` broadcast.
 ///
 /// x·[cos cos] + [−x₂ x₁]·[sin sin] is the fastest of five forms in TensorRT 10.6.
 #[track_caller]
@@ -42,5 +42,5 @@ pub fn rotate_half<'g>(x: Value<'g>, cos: Value<'g>, sin: Value<'g>) -> Value<'g
 
 fn twice<'g>(x: Value<'g>) -> Value<'g> {
     let name = x.port().map(|port| format!("twice {}", port.name)).unwrap_or_default();
-    x.g.once(&name, || concat(1, &[x, x]))
+    x.g.once(&name, || concat(x.shape().len().saturating_sub(1), &[x, x]))
 }

@@ -60,6 +60,12 @@ impl<'g> Value<'g> {
         self.unary("Gelu", &[("approximate", Attribute::Text("tanh"))])
     }
 
+    /// GELU by the error function.
+    #[track_caller]
+    pub fn gelu_erf(self) -> Self {
+        self.unary("Gelu", &[("approximate", Attribute::Text("none"))])
+    }
+
     /// At least `low`.
     #[track_caller]
     pub fn at_least(self, low: f32) -> Self {

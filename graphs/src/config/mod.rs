@@ -1,8 +1,12 @@
 //! The checkpoint's JSON configurations. Fields are its keys; derived values are methods.
 
+mod planner;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use planner::{ConnectorConfig, FlowHeadConfig, PlannerConfig, RopeScaling, VisionConfig};
 
 /// Keys of a checkpoint's config that we do not know, by name.
 pub type Extra = BTreeMap<String, serde_json::Value>;
