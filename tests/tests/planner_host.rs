@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used)]
 
 use bernini_runner::latents::Grid;
+use bernini_runner::media::VideoInfo;
 use bernini_runner::media::{vit_frame, vit_patches, vit_size};
 use bernini_runner::noise::TorchRng;
 use bernini_runner::planner::{
-    QwenTokenizer, RevealSteps, TokenStream, Visual, VisualBlock, VisualKind, positions,
-    reveal_order,
+    Branch, FlowSchedule, PlannerText, QwenTokenizer, RevealSteps, TargetGeometry, TargetRequest,
+    TokenStream, Visual, VisualBlock, VisualKind, positions, reveal_order, system_sentence,
+    vit_frames, vit_grid,
 };
 use bernini_tests::Golden;
 use image::RgbImage;
@@ -197,5 +199,97 @@ fn normalised_values_are_those_of_the_processor() {
     let expected = golden.output::<Ix2>("normalised");
     for (found, expected) in found.iter().zip(&expected) {
         assert_eq!(found.to_bits(), expected.to_bits(), "{found} {expected}");
+    }
+}
+
+#[test]
+fn noise_levels_of_the_head_are_those_of_the_reference() {
+    let golden = json("flow_head");
+    for (steps, sigmas) in golden["sigmas"].as_object().unwrap() {
+        let schedule = FlowSchedule::new(steps.parse().unwrap(), get(&golden["shift"]));
+        let expected: Vec<f64> = get(sigmas);
+        assert_eq!(schedule.steps().len() + 1, expected.len());
+        for (step, pair) in schedule.steps().iter().zip(expected.windows(2)) {
+            assert!((f64::from(step.sigma) - pair[0]).abs() < 1e-7, "{steps}: {step:?}");
+            assert!((f64::from(step.next_sigma) - pair[1]).abs() < 1e-7, "{steps}: {step:?}");
+        }
+    }
+}
+
+fn sources(golden: &Golden, run: &Value, video: Option<&VideoInfo>) -> Vec<Visual> {
+    let frames = |video| vit_frames(video, 16, get(&run["num_frames"])).len();
+    let grid = |(width, height): (u32, u32), frames| vit_grid(width, height, frames).unwrap();
+    let video = video.map(|video| Visual {
+        kind: VisualKind::Video,
+        grid: grid((video.width, video.height), frames(video)),
+    });
+    let image = |name: &Value| Visual {
+        kind: VisualKind::Image,
+        grid: grid(frames_of(golden, name)[0].dimensions(), 1),
+    };
+    video.into_iter().chain(run["images"].as_array().unwrap().iter().map(image)).collect()
+}
+
+fn frames_of(golden: &Golden, name: &Value) -> Vec<RgbImage> {
+    frames(golden, name.as_str().unwrap())
+}
+
+fn types(stream: &TokenStream) -> String {
+    let kind = |i| match i {
+        _ if stream.target.range().contains(&i) => '3',
+        _ if stream.sources.iter().any(|source| source.range().contains(&i)) => '2',
+        _ => '0',
+    };
+    (0..stream.len()).map(kind).collect()
+}
+
+/// Everything about the composed planner's requests that is an integer.
+#[test]
+fn plans_are_those_of_the_composed_reference() {
+    let golden = Golden::load("planner");
+    let tokenizer = QwenTokenizer::from_folder(&Golden::folder().join("tokenizer_qwen")).unwrap();
+    for (name, run) in golden.json["runs"].as_object().unwrap() {
+        let video = (!run["video"].is_null()).then(|| {
+            let frames = frames_of(&golden, &run["video"]["input"]);
+            let (width, height) = frames[0].dimensions();
+            VideoInfo { width, height, fps: get(&run["video"]["fps"]), frames: frames.len() }
+        });
+        let target = TargetGeometry::new(&TargetRequest {
+            num_frames: get(&run["num_frames"]),
+            height: get(&run["height"]),
+            width: get(&run["width"]),
+            fps: 16,
+            max_image_size: get(&run["max_image_size"]),
+            video: video.as_ref(),
+        });
+        let target = target.unwrap().visual;
+        let sources = sources(&golden, run, video.as_ref());
+        let patch_grid = |grid: Grid| [grid.t, 2 * grid.h, 2 * grid.w];
+        assert_eq!(patch_grid(target.grid), get::<[usize; 3]>(&run["target_grid"]), "{name}");
+        let grids: Vec<[usize; 3]> = sources.iter().map(|source| patch_grid(source.grid)).collect();
+        assert_eq!(grids, get::<Vec<[usize; 3]>>(&run["source_grids"]), "{name}");
+        let task = if run["planner_system"] == system_sentence("t2v") { "t2v" } else { "rv2v" };
+        assert_eq!(run["planner_system"], system_sentence(task), "{name}");
+        let text = PlannerText {
+            system: system_sentence(task),
+            prompt: run["prompt"].as_str().unwrap(),
+            negative: run["negative_prompt"].as_str().unwrap(),
+        };
+        for (branch, key) in
+            [(Branch::Cond, "cond"), (Branch::ImgCond, "imgcond"), (Branch::Uncond, "uncond")]
+        {
+            let expected = &run["branches"][key];
+            let stream = TokenStream::new(&tokenizer, branch, text, &sources, target).unwrap();
+            assert_eq!(stream.ids, get::<Vec<i64>>(&expected["ids"]), "{name} {key}");
+            assert_eq!(types(&stream), get::<String>(&expected["types"]), "{name} {key}");
+            let last = *positions(&stream, 2).last().unwrap();
+            assert_eq!(last, get::<[usize; 3]>(&expected["last_position"]), "{name} {key}");
+        }
+        let order = reveal_order(get(&run["seed"]), target.grid.tokens());
+        assert_eq!(order, get::<Vec<usize>>(&run["order"]), "{name}");
+        let reveals: Vec<_> = RevealSteps::new(order, get(&run["planning_step"])).collect();
+        let expected: Vec<Option<Vec<usize>>> = get(&run["reveals"]);
+        let expected: Vec<_> = expected.into_iter().map(Option::unwrap_or_default).collect();
+        assert_eq!(reveals, expected, "{name}");
     }
 }

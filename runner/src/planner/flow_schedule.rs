@@ -8,7 +8,8 @@ use super::stream::Branch;
 /// Lowest noise level of the unshifted schedule.
 const SIGMA_MIN: f64 = 0.003 / 1.002;
 const TRAIN_STEPS: f32 = 1000.0;
-const LN_MAX_PERIOD: f32 = 9.210_34;
+/// Periods of the sinusoid reach up to 2π times this.
+const MAX_PERIOD: f64 = 10_000.0;
 
 /// One Euler step of the head.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,16 +58,12 @@ impl FlowSchedule {
     }
 }
 
-/// `[1, dim]`: cosines, then sines, of t·10000^(−k/half); in f32 like the reference.
+/// `[1, dim]`: cosines, then sines, of t·10000^(−k/half), computed in f64.
 pub fn sinusoid(t: f32, dim: usize) -> Array2<f32> {
     let half = dim / 2;
-    let angle = |k: usize| t * (-LN_MAX_PERIOD * k as f32 / half as f32).exp();
-    Array2::from_shape_fn(
-        (1, dim),
-        |(_, i)| {
-            if i < half { angle(i).cos() } else { angle(i - half).sin() }
-        },
-    )
+    let angle = |k: usize| f64::from(t) * MAX_PERIOD.powf(-(k as f64) / half as f64);
+    let value = |i| if i < half { angle(i).cos() } else { angle(i - half).sin() };
+    Array2::from_shape_fn((1, dim), |(_, i)| value(i) as f32)
 }
 
 /// How the head's velocities of several branches become one: a chain in which each branch is
@@ -157,10 +154,9 @@ mod tests {
     #[test]
     fn cosines_come_first() {
         let found = sinusoid(2.0, 6);
-        let angles = [2.0f32, 2.0 * 10000f32.powf(-1.0 / 3.0), 2.0 * 10000f32.powf(-2.0 / 3.0)];
-        for (k, angle) in angles.into_iter().enumerate() {
-            assert!((found[[0, k]] - angle.cos()).abs() < 1e-6);
-            assert!((found[[0, k + 3]] - angle.sin()).abs() < 1e-6);
+        for (k, angle) in [2.0, 0.092_831_78, 0.004_308_869].into_iter().enumerate() {
+            assert!((found[[0, k]] - f32::cos(angle)).abs() < 1e-6);
+            assert!((found[[0, k + 3]] - f32::sin(angle)).abs() < 1e-6);
         }
     }
 

@@ -37,7 +37,7 @@ pub struct PlannerText<'a> {
     pub system: &'a str,
     /// What to make; cleaned here.
     pub prompt: &'a str,
-    /// What to avoid; stripped, but not cleaned (K.2). One character or less counts as none.
+    /// What to avoid; stripped, but not cleaned (K.2). If one character or less is left, nothing.
     pub negative: &'a str,
 }
 
@@ -100,8 +100,10 @@ impl TokenStream {
     ) -> Result<Self, QwenTokenizerError> {
         let prompt = match branch {
             Branch::Cond | Branch::ImgCond => text::clean(text.prompt),
-            Branch::Uncond if text.negative.chars().nth(1).is_some() => text.negative.into(),
-            Branch::Uncond => String::new(),
+            Branch::Uncond => {
+                let negative = text.negative.trim();
+                if negative.chars().nth(1).is_some() { negative.into() } else { String::new() }
+            }
         };
         let sources = if branch == Branch::Cond { sources } else { &[] };
         let mut writer = Writer { tokenizer, ids: vec![] };

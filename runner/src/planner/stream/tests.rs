@@ -59,7 +59,7 @@ fn imgcond_has_no_sources_and_uncond_the_raw_negative_prompt() {
 #[test]
 fn messages_without_content_vanish_with_their_role() {
     let expected = encode(&["<|im_start|>system\n", "sys", "<|im_start|>assistant\n", TARGET]);
-    for negative in ["", "x", "猫", " \n "] {
+    for negative in ["", "x", "猫", " \n ", " x\n"] {
         assert_eq!(stream(Branch::Uncond, text("cat", negative), &[]).ids, expected, "{negative}");
     }
     assert!(stream(Branch::Uncond, text("cat", "no"), &[]).len() > expected.len());

@@ -20,6 +20,8 @@ pub(super) const PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}
 const MAX_FILE_BYTES: u64 = 64 << 20;
 /// Every id is below this: the released tokenizer has 151,665.
 const MAX_IDS: u32 = 1 << 20;
+/// Most added tokens: the released tokenizer has 22.
+const MAX_ADDED: usize = 4096;
 
 /// What the files say, checked.
 #[derive(Debug)]
@@ -187,6 +189,10 @@ impl Definition {
             {
                 return fail("merges", "pieces of the vocabulary", &format!("{a:?} {b:?}"));
             }
+        }
+        if self.added.len() > MAX_ADDED {
+            let expected = format!("at most {MAX_ADDED} tokens");
+            return fail("added_tokens", &expected, &self.added.len().to_string());
         }
         match self.added.iter().find(|(_, token)| token.content.is_empty()) {
             Some((id, _)) => fail("added_tokens", "text", &format!("none for id {id}")),

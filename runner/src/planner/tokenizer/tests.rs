@@ -88,7 +88,7 @@ fn vocabulary_and_merges_give_the_same_ids_as_one_file() {
 #[test]
 fn definitions_of_another_kind_are_named() {
     type Change = fn(&mut Value);
-    let changes: [(&str, Change); 12] = [
+    let changes: [(&str, Change); 14] = [
         ("model.type", |v| v["model"]["type"] = "Unigram".into()),
         ("model.dropout", |v| v["model"]["dropout"] = 0.5.into()),
         ("model.ignore_merges", |v| v["model"]["ignore_merges"] = true.into()),
@@ -100,6 +100,11 @@ fn definitions_of_another_kind_are_named() {
         ("ids below", |v| v["model"]["vocab"]["ab"] = (1u32 << 31).into()),
         ("none for 'a'", |v| drop(v["model"]["vocab"].as_object_mut().unwrap().remove("a"))),
         ("id of \"ab\"", |v| v["added_tokens"][0]["content"] = "ab".into()),
+        ("none for id 1007", |v| v["added_tokens"][1]["content"] = "".into()),
+        ("at most 4096", |v| {
+            let token = |i| json!({"id": 2000 + i, "content": format!("<{i}>")});
+            v["added_tokens"] = (0..5000).map(token).collect();
+        }),
         ("<|image_pad|>", |v| v["added_tokens"][3]["content"] = "<|other|>".into()),
     ];
     for (field, change) in changes {
