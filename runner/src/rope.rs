@@ -2,7 +2,7 @@
 
 use std::f64::consts::LN_10;
 
-use ndarray::Array2;
+use ndarray::{Array2, Axis};
 
 use crate::latents::Grid;
 
@@ -35,8 +35,22 @@ impl Rope {
                 *angle = position[axis] as f64 * axis_frequency + id * frequencies.source[pair];
             }
         }
-        let cos = angles.mapv(|angle: f64| angle.cos() as f32);
-        Self { cos, sin: angles.mapv(|angle: f64| angle.sin() as f32) }
+        Self::from_angles(&angles)
+    }
+
+    /// The cosines and sines of `angles`.
+    pub(crate) fn from_angles(angles: &Array2<f64>) -> Self {
+        let cos = angles.mapv(|angle| angle.cos() as f32);
+        Self { cos, sin: angles.mapv(|angle| angle.sin() as f32) }
+    }
+
+    /// The rows `tokens`, in that order.
+    ///
+    /// # Panics
+    /// On an index beyond the table.
+    pub fn select(&self, tokens: &[usize]) -> Self {
+        let rows = |table: &Array2<f32>| table.select(Axis(0), tokens);
+        Self { cos: rows(&self.cos), sin: rows(&self.sin) }
     }
 }
 
@@ -92,6 +106,14 @@ mod tests {
         assert!((ids[1] - 1.8).abs() < 1e-15);
         assert_eq!(source_ids(6, 5, false)[5], 6.0);
         assert_eq!(source_ids(3, 5, true), [1.0, 2.0, 3.0]);
+    }
+
+    #[test]
+    fn rows_can_be_chosen() {
+        let rope = Rope::new(&[(Grid { t: 1, h: 1, w: 3 }, 0.0)], 20);
+        let chosen = rope.select(&[2, 0]);
+        assert_eq!(chosen.sin.row(0), rope.sin.row(2));
+        assert_eq!(chosen.cos.row(1), rope.cos.row(0));
     }
 
     #[test]

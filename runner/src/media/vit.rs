@@ -1,7 +1,7 @@
 //! Pictures and clips as the vision tower takes them: Qwen2-VL's preprocessing (spec C.5, K.4).
 
 use image::RgbImage;
-use ndarray::Array2;
+use ndarray::Array3;
 
 use super::resize::resize_bicubic_torch;
 use crate::latents::Grid;
@@ -67,17 +67,17 @@ pub fn vit_frame(frame: &RgbImage) -> Result<RgbImage, VitError> {
     Ok(resize_bicubic_torch(frame, width, height))
 }
 
-/// Patches f32 `[4·tokens, 1176]` of one picture, or of the frames of a clip, and the grid of
+/// Patches f32 `[t, 4·h·w, 1176]` of one picture, or of the frames of a clip, and the grid of
 /// merged tokens.
 ///
 /// `frames` come from [`vit_frame`] and have one size; the last is repeated where their number is
 /// odd. Patches are in the order (t, h, w, 2, 2), their values in the order (channel, frame, row,
 /// column), normalised. No frames give no patches.
-pub fn vit_patches(frames: &[RgbImage]) -> (Array2<f32>, Grid) {
+pub fn vit_patches(frames: &[RgbImage]) -> (Array3<f32>, Grid) {
     let (width, height) = frames.first().map_or((0, 0), RgbImage::dimensions);
     let side = |pixels: u32| pixels as usize / (PATCH * MERGE);
     let grid = Grid { t: frames.len().div_ceil(TEMPORAL_PATCH), h: side(height), w: side(width) };
-    let mut patches = Array2::zeros((grid.tokens() * MERGE * MERGE, PATCH_VALUES));
+    let mut patches = Array3::zeros((grid.t, grid.h * grid.w * MERGE * MERGE, PATCH_VALUES));
     let places = grid.positions().flat_map(|[t, h, w]| {
         (0..MERGE * MERGE).map(move |i| [t, MERGE * h + i / MERGE, MERGE * w + i % MERGE])
     });
@@ -128,9 +128,9 @@ mod tests {
             RgbImage::from_fn(84, 56, |x, y| image::Rgb([shade, (x / 14) as u8, (y / 14) as u8]))
         };
         let (patches, grid) = vit_patches(&[frame(1), frame(2), frame(3)]);
-        assert_eq!((patches.dim(), grid), ((48, 1176), Grid { t: 2, h: 2, w: 3 }));
+        assert_eq!((patches.dim(), grid), ((2, 24, 1176), Grid { t: 2, h: 2, w: 3 }));
         let at = |patch: usize, channel: usize, time: usize| {
-            let value = patches[[patch, (channel * 2 + time) * 196 + 100]];
+            let value = patches[[patch / 24, patch % 24, (channel * 2 + time) * 196 + 100]];
             (value * STD[channel] * 255.0 + MEAN[channel] * 255.0).round() as u8
         };
         assert_eq!([at(0, 0, 0), at(0, 0, 1), at(24, 0, 0), at(47, 0, 1)], [1, 2, 3, 3]);
@@ -141,6 +141,6 @@ mod tests {
     #[test]
     fn no_frames_give_no_patches() {
         let (patches, grid) = vit_patches(&[]);
-        assert_eq!((patches.dim(), grid.tokens()), ((0, 1176), 0));
+        assert_eq!((patches.dim(), grid.tokens()), ((0, 0, 1176), 0));
     }
 }

@@ -1,7 +1,7 @@
 //! The host side of the planner (spec D): everything that needs no graph.
 //!
 //! [`QwenTokenizer`] and [`TokenStream`] turn a request into the tokens of each [`Branch`];
-//! [`positions`], [`RotaryTable`], [`prefix_bias`] and [`target_bias`] are what the language model
+//! [`positions`], [`mrope`], [`prefix_bias`] and [`target_bias`] are what the language model
 //! takes beside them; [`RevealSteps`] and [`FlowSchedule`] drive the MaskGIT loop and its head;
 //! [`VisionIndex`] is what the vision tower takes beside patches; [`TargetGeometry`] says how
 //! large the target is before any pixel is touched.
@@ -19,7 +19,7 @@ pub use flow_schedule::{FlowSchedule, FlowStep, HeadGuidance, guidance_chain, si
 pub use geometry::{GeometryError, TargetGeometry, TargetRequest, vit_frames, vit_grid};
 pub use mask::{MASKED, prefix_bias, target_bias};
 pub use maskgit::{RevealSteps, reveal_order};
-pub use positions::{RotaryTable, mrope, positions};
+pub use positions::{mrope, positions};
 pub use stream::{
     Branch, PlannerText, TokenStream, Visual, VisualBlock, VisualKind, system_sentence,
 };

@@ -5,11 +5,12 @@
 //! blocks gather each window's patches and scatter the result back, which is the same, since
 //! attention does not depend on the order of keys.
 
-use ndarray::{Array2, Array4};
+use ndarray::{Array1, Array2, Array4};
 
 use super::mask::MASKED;
-use super::positions::{RotaryTable, frequencies};
+use super::positions::frequencies;
 use crate::latents::Grid;
+use crate::rope::Rope;
 
 /// Patches along a side of a merged token.
 const MERGE: usize = 2;
@@ -21,13 +22,13 @@ const ROPE_THETA: f64 = 10_000.0;
 /// patches each.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VisionIndex {
-    /// Cosines and sines `[P, head_dim]`: the first half of the angles turns with the patch's row,
-    /// the second with its column.
-    pub rotary: RotaryTable,
-    /// `[W·S]`: the patch in every slot of every window; 0 in slots that stay empty.
-    pub window_gather: Vec<i64>,
-    /// `[P]`: the slot of every patch.
-    pub window_scatter: Vec<i64>,
+    /// `[P, head_dim / 2]`: the first half of the angles turns with the patch's row, the second
+    /// with its column.
+    pub rope: Rope,
+    /// `[W, S]`: the patch in every slot of every window; 0 in slots that stay empty.
+    pub window_gather: Array2<i64>,
+    /// `[P]`: the slot of every patch, counted over all windows.
+    pub window_scatter: Array1<i64>,
     /// `[W, 1, 1, S]`: 0 where a slot holds a patch, else [`MASKED`].
     pub window_bias: Array4<f32>,
 }
@@ -38,18 +39,18 @@ impl VisionIndex {
         let side = (window_size / MERGED_PIXELS).max(1);
         let slots = (side * MERGE).pow(2);
         let windows = windows(grid, side);
-        let mut gather = vec![0; windows.len() * slots];
-        let mut scatter = vec![0; grid.tokens() * MERGE * MERGE];
+        let mut gather = Array2::zeros((windows.len(), slots));
+        let mut scatter = Array1::zeros(grid.tokens() * MERGE * MERGE);
         let mut bias = Array4::from_elem((windows.len(), 1, 1, slots), MASKED);
         for (window, patches) in windows.iter().enumerate() {
             for (slot, &patch) in patches.iter().enumerate() {
-                gather[window * slots + slot] = patch as i64;
+                gather[[window, slot]] = patch as i64;
                 scatter[patch] = (window * slots + slot) as i64;
                 bias[[window, 0, 0, slot]] = 0.0;
             }
         }
-        let rotary = rotary(grid, head_dim);
-        Self { rotary, window_gather: gather, window_scatter: scatter, window_bias: bias }
+        let rope = rope(grid, head_dim);
+        Self { rope, window_gather: gather, window_scatter: scatter, window_bias: bias }
     }
 }
 
@@ -64,14 +65,14 @@ fn windows(grid: Grid, side: usize) -> Vec<Vec<usize>> {
     windows
 }
 
-fn rotary(grid: Grid, head_dim: usize) -> RotaryTable {
+fn rope(grid: Grid, head_dim: usize) -> Rope {
     let frequencies = frequencies(ROPE_THETA, head_dim / 2);
     let n = frequencies.len();
     let patches = grid.positions().flat_map(|[_, h, w]| {
         (0..MERGE * MERGE).map(move |i| [MERGE * h + i / MERGE, MERGE * w + i % MERGE])
     });
     let positions: Vec<[usize; 2]> = patches.collect();
-    RotaryTable::new(&Array2::from_shape_fn((positions.len(), 2 * n), |(patch, k)| {
+    Rope::from_angles(&Array2::from_shape_fn((positions.len(), 2 * n), |(patch, k)| {
         positions[patch][k / n] as f64 * frequencies[k % n]
     }))
 }
@@ -119,7 +120,7 @@ mod tests {
             let index = VisionIndex::new(Grid { t, h, w }, 8, 112);
             assert_eq!(index.window_scatter.len(), 4 * t * h * w);
             for (patch, slot) in index.window_scatter.iter().enumerate() {
-                assert_eq!(index.window_gather[*slot as usize], patch as i64);
+                assert_eq!(index.window_gather.as_slice().unwrap()[*slot as usize], patch as i64);
             }
             assert_eq!(window_sizes(&index).iter().sum::<usize>(), 4 * t * h * w);
         }
@@ -132,8 +133,8 @@ mod tests {
         // Patches of the second merged token: (0, 2), (0, 3), (1, 2), (1, 3).
         for (patch, angles) in [(4, angle(0., 2.)), (7, angle(1., 3.)), (14, angle(1., 2.))] {
             for (k, angle) in angles.into_iter().enumerate() {
-                assert_eq!(index.rotary.cos[[patch, k]], angle.cos() as f32);
-                assert_eq!(index.rotary.sin[[patch, k + 4]], angle.sin() as f32);
+                assert_eq!(index.rope.cos[[patch, k]], angle.cos() as f32);
+                assert_eq!(index.rope.sin[[patch, k]], angle.sin() as f32);
             }
         }
     }
