@@ -69,9 +69,9 @@ impl Policy {
     /// Names that [`Policy::named`] knows.
     pub const NAMES: [&'static str; 2] = ["default", "all-fp8"];
 
-    /// `default`: linear layers of the text encoder and of all blocks but each expert's first
-    /// and last three. `all-fp8`: those of every block. Whatever lies outside the blocks (patch
-    /// and text embedding, `proj_out`) and the VAE stays bf16 in both.
+    /// `default`: linear layers of the planner's language model, of the text encoder and of all
+    /// blocks but each expert's first and last three. `all-fp8`: those of every block. Whatever lies outside the blocks (patch
+    /// and text embedding, `proj_out`), vision tower, connector, flow head and VAE stay bf16 in both.
     pub fn named(name: &str) -> Result<Self, PolicyError> {
         let kept = [
             ("transformer*", "blocks.first(3).**", Numbers::Bf16),
@@ -80,6 +80,7 @@ impl Policy {
         let fast = [
             ("transformer*", "blocks.**", Numbers::Fp8),
             ("text_encoder", "encoder.block.**", Numbers::Fp8),
+            ("planner_lm", "model.layers.**", Numbers::Fp8),
         ];
         let rules: Vec<_> = match name {
             "default" => kept.into_iter().chain(fast).collect(),
@@ -138,6 +139,11 @@ mod tests {
         }
         let encoder = "encoder.block.0.layer.0.SelfAttention.q";
         assert_eq!(default.numbers("text_encoder", encoder, 24), Numbers::Fp8);
+        let planner = "model.layers.0.mlp.down_proj";
+        assert_eq!(default.numbers("planner_lm", planner, 27), Numbers::Fp8);
+        for (submodule, path) in [("vision", "blocks.0.attn.qkv"), ("proj_gen", "proj_gen.0")] {
+            assert_eq!(all.numbers(submodule, path, 32), Numbers::Bf16, "{submodule}");
+        }
         for path in ["proj_out", "condition_embedder.text_embedder.linear_1"] {
             assert_eq!(all.numbers("transformer", path, 40), Numbers::Bf16);
         }

@@ -23,12 +23,13 @@ mod output;
 mod precision;
 mod rearrange;
 pub mod synth;
+mod tables;
 mod weights;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
-pub use export::{Calibration, ExportError, ExportOptions, ExportReport, export, export_component};
+pub use export::{Calibration, ExportError, ExportOptions, ExportReport, export};
 pub use inspect::{
-    CheckpointReport, ComponentReport, ExportFolderReport, Finding, InspectError, InspectReport,
-    SkippedTensor, inspect,
+    CheckpointReport, ComponentReport, ExportFolderReport, Finding, FolderReport, InspectError,
+    InspectReport, SkippedTensor, inspect,
 };
 pub use output::{OutputError, Progress};

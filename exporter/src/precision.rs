@@ -25,11 +25,15 @@ impl<'a> SubmoduleScales<'a> {
         policy: &'a Policy,
         table: Option<&'a CalibrationTable>,
     ) -> Self {
+        let planner = configs.planner.as_ref();
         let layers = match submodule.component() {
+            Component::PlannerLm => planner.map_or(0, |planner| planner.lm.layers()),
+            Component::Vision => planner.map_or(0, |planner| planner.vision.depth),
+            Component::FlowHead => planner.map_or(0, |planner| planner.flow_head.depth),
             Component::TextEncoder => configs.text_encoder.num_layers,
             Component::Transformer => configs.transformer.num_layers,
             Component::Transformer2 => configs.transformer_2.num_layers,
-            Component::Vae => 0,
+            Component::Connector | Component::MaskTokens | Component::Vae => 0,
         };
         Self { submodule, layers, policy, table, missing: RefCell::default() }
     }

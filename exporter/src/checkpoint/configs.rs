@@ -6,6 +6,7 @@ use bernini_graphs::config::{ConfigError, Extra, TextEncoderConfig, TransformerC
 use bernini_graphs::models::Configs;
 use serde_json::Value;
 
+use super::package::{self, Package, PackageFiles};
 use super::{CheckpointError, files};
 
 /// Keys that diffusers and transformers write and that change nothing here.
@@ -57,7 +58,8 @@ const IGNORED: [&str; 45] = [
     "scaling_factor",
 ];
 /// Keys whose values, where set, mean another model.
-const UNSET: [&str; 4] = ["image_dim", "added_kv_proj_dim", "is_residual", "patch_size"];
+const UNSET: [&str; 5] =
+    ["image_dim", "added_kv_proj_dim", "is_residual", "patch_size", "use_sliding_window"];
 
 /// Where the configs of one layout lie.
 pub struct ConfigFiles {
@@ -71,13 +73,36 @@ pub struct ConfigFiles {
     pub vae: PathBuf,
     /// Noise scheduler.
     pub scheduler: PathBuf,
+    /// What only the full package has.
+    pub package: Option<PackageFiles>,
+}
+
+/// The checked content of [`ConfigFiles`].
+pub struct Read {
+    /// What the graphs are built from.
+    pub configs: Configs,
+    /// The scheduler's config, an object.
+    pub scheduler: Value,
+    /// What only the full package has.
+    pub package: Option<Package>,
+}
+
+impl ConfigFiles {
+    /// Every file whose content decides what is exported; some tokenizer files may be absent.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        let all = [&self.text_encoder, &self.transformer, &self.transformer_2, &self.vae];
+        let mut paths: Vec<_> = all.into_iter().chain([&self.scheduler]).cloned().collect();
+        if let Some(package) = &self.package {
+            paths.push(package.config.clone());
+            let names = ["config.json", "tokenizer.json", "vocab.json", "merges.txt"];
+            paths.extend(names.map(|name| package.mllm.join(name)));
+        }
+        paths
+    }
 }
 
 /// Reads and checks all configs; unknown keys are appended to `warnings`.
-pub fn read(
-    paths: &ConfigFiles,
-    warnings: &mut Vec<String>,
-) -> Result<(Configs, Value), CheckpointError> {
+pub fn read(paths: &ConfigFiles, warnings: &mut Vec<String>) -> Result<Read, CheckpointError> {
     let text_encoder: TextEncoderConfig = files::json(&paths.text_encoder)?;
     let transformer: TransformerConfig = files::json(&paths.transformer)?;
     let transformer_2: TransformerConfig = files::json(&paths.transformer_2)?;
@@ -91,7 +116,7 @@ pub fn read(
     for (file, valid, extra) in checked {
         let config = |source| CheckpointError::Config { file: file.clone(), source };
         valid.and_then(|()| check_unset(extra)).map_err(config)?;
-        warnings.extend(unknown_keys(file, extra));
+        warnings.extend(unknown_keys(file, extra, &[]));
     }
     let widths = (transformer_2.text_dim, text_encoder.d_model);
     for (file, text_dim) in
@@ -106,16 +131,27 @@ pub fn read(
         check_equal(file, "in_channels", "z_dim of the VAE", vae.z_dim, channels)?;
     }
     let scheduler = scheduler(&paths.scheduler)?;
-    Ok((Configs { text_encoder, transformer, transformer_2, vae }, scheduler))
+    let (mut planner, mut package) = (None, None);
+    if let Some(files) = &paths.package {
+        let (configs, rest) = package::read(files, warnings)?;
+        let (text_dim, width) = (transformer.text_dim, configs.connector.out_dim_for_gen);
+        let key = "connector_cfg.out_dim_for_gen";
+        check_equal(&files.config, key, "text_dim of the experts", text_dim, width)?;
+        (planner, package) = (Some(configs), Some(rest));
+    }
+    let configs = Configs { planner, text_encoder, transformer, transformer_2, vae };
+    Ok(Read { configs, scheduler, package })
 }
 
-fn unknown_keys(file: &Path, extra: &Extra) -> Vec<String> {
-    let unknown = extra.keys().filter(|key| !IGNORED.contains(&key.as_str()));
+/// A warning for each key of `extra` that is neither in `known` nor ignored everywhere.
+pub fn unknown_keys(file: &Path, extra: &Extra, known: &[&str]) -> Vec<String> {
+    let unknown = extra.keys().map(String::as_str);
+    let unknown = unknown.filter(|key| !IGNORED.contains(key) && !known.contains(key));
     unknown.map(|key| format!("{}: unknown key {key:?} is ignored", file.display())).collect()
 }
 
 /// Refuses values that would need a model which is not this one.
-fn check_unset(extra: &Extra) -> Result<(), ConfigError> {
+pub fn check_unset(extra: &Extra) -> Result<(), ConfigError> {
     for key in UNSET {
         let value = extra.get(key).filter(|v| !v.is_null() && **v != Value::Bool(false));
         if let Some(value) = value {
@@ -126,7 +162,8 @@ fn check_unset(extra: &Extra) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn check_equal(
+/// Refuses a width that differs from the one it meets, `what`.
+pub fn check_equal(
     file: &Path,
     key: &'static str,
     what: &str,

@@ -22,8 +22,7 @@ pub fn of(
         hash.update(&(bytes.len() as u64).to_le_bytes());
         hash.update(bytes);
     };
-    let c = &places.configs;
-    for path in [&c.text_encoder, &c.transformer, &c.transformer_2, &c.vae, &c.scheduler] {
+    for path in places.configs.paths().iter().filter(|path| path.exists()) {
         add(&files::read(path, files::MAX_JSON)?);
     }
     add(&files::read(&places.tokenizer.join("spiece.model"), super::MAX_TOKENIZER)?);

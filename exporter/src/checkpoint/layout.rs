@@ -8,18 +8,30 @@ use bernini_graphs::Component;
 use bernini_graphs::manifest::Variant;
 
 use super::configs::ConfigFiles;
+use super::package::PackageFiles;
 use super::shards::{Shard, Tensor, Weights};
-use super::{CheckpointError, ComponentTensors, PLANNER_PREFIXES, files};
+use super::{CheckpointError, ComponentTensors, files};
 
 /// Folders that a renderer-only checkpoint has.
 const RENDERER_FOLDERS: [&str; 6] =
     ["transformer", "transformer_2", "text_encoder", "tokenizer", "vae", "scheduler"];
-/// Prefixes of the renderer's components in the full package.
-pub const FULL_PREFIXES: [(Component, &str); 3] = [
+/// Prefixes of the components in the full package; the first that fits wins.
+const PREFIXES: [(Component, &str); 7] = [
+    (Component::Vision, "mllm.visual."),
+    (Component::PlannerLm, "mllm."),
+    (Component::Connector, "connector."),
+    (Component::FlowHead, "vit_decoder."),
     (Component::TextEncoder, "t5_text_encoder."),
     (Component::Transformer, "diff_dec.transformer."),
     (Component::Transformer2, "diff_dec_low.transformer_2."),
 ];
+/// The one tensor of [`Component::MaskTokens`], which has no prefix.
+const MASK_TOKENS: &str = "mask_tokens";
+
+/// What stands before the names of `component` in the full package.
+pub fn prefix(component: Component) -> &'static str {
+    PREFIXES.iter().find(|(c, _)| *c == component).map_or("", |(_, prefix)| prefix)
+}
 
 /// Where the parts of a checkpoint lie.
 pub struct Places {
@@ -33,7 +45,6 @@ pub struct Places {
 #[derive(Default)]
 pub struct Sorted {
     pub(super) components: BTreeMap<Component, ComponentTensors>,
-    pub(super) planner: BTreeMap<String, Tensor>,
     pub(super) strangers: BTreeMap<String, Tensor>,
     pub(super) shards: Vec<Arc<Shard>>,
     pub(super) all: Vec<Tensor>,
@@ -67,6 +78,7 @@ fn full(root: &Path) -> Places {
         transformer_2: root.join("transformer_2_config.json"),
         vae: root.join("vae/config.json"),
         scheduler: root.join("scheduler/scheduler_config.json"),
+        package: Some(PackageFiles { config: root.join("config.json"), mllm: root.join("mllm") }),
     };
     let weights = vec![(root.join("bernini"), None), (root.join("vae"), Some(Component::Vae))];
     Places { variant: Variant::Full, configs, tokenizer: root.join("t5_tokenizer"), weights }
@@ -80,21 +92,21 @@ fn renderer(root: &Path) -> Places {
         transformer_2: config("transformer_2"),
         vae: config("vae"),
         scheduler: root.join("scheduler/scheduler_config.json"),
+        package: None,
     };
-    let weights = Component::ALL.map(|c| (root.join(c.name()), Some(c))).into();
+    let weights = Component::RENDERER.map(|c| (root.join(c.name()), Some(c))).into();
     Places { variant: Variant::Renderer, configs, tokenizer: root.join("tokenizer"), weights }
 }
 
 /// Opens all weights and sorts them.
 pub fn open(places: &Places) -> Result<Sorted, CheckpointError> {
     let mut sorted = Sorted::default();
-    for component in Component::ALL {
-        sorted.components.entry(component).or_default();
-    }
-    if places.variant == Variant::Full {
-        for (component, prefix) in FULL_PREFIXES {
-            sorted.components.entry(component).or_default().prefix = prefix;
-        }
+    let full = places.variant == Variant::Full;
+    let planner = Component::PLANNER.into_iter().filter(|_| full);
+    for component in planner.chain(Component::RENDERER) {
+        let prefix = if full { prefix(component) } else { "" };
+        let tensors = BTreeMap::new();
+        sorted.components.insert(component, ComponentTensors { prefix, tensors });
     }
     for (folder, component) in &places.weights {
         let weights = Weights::open(folder)?;
@@ -112,13 +124,12 @@ impl Sorted {
     fn place(&mut self, component: Option<Component>, name: String, tensor: Tensor) {
         let owner = match component {
             Some(component) => Some((component, name.as_str())),
-            None => FULL_PREFIXES.iter().find_map(|(c, p)| Some((*c, name.strip_prefix(p)?))),
+            None if name == MASK_TOKENS => Some((Component::MaskTokens, MASK_TOKENS)),
+            None => PREFIXES.iter().find_map(|(c, p)| Some((*c, name.strip_prefix(p)?))),
         };
         if let Some((component, short)) = owner {
             let tensors = &mut self.components.entry(component).or_default().tensors;
             tensors.insert(short.into(), tensor);
-        } else if PLANNER_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
-            self.planner.insert(name, tensor);
         } else {
             self.strangers.insert(name, tensor);
         }

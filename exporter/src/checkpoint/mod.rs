@@ -6,6 +6,7 @@ pub mod files;
 mod fingerprint;
 mod header;
 mod layout;
+mod package;
 mod shards;
 
 use std::collections::BTreeMap;
@@ -17,11 +18,10 @@ use bernini_graphs::models::Configs;
 
 pub use error::{CheckpointError, HeaderError};
 pub use header::StoredType;
-pub(crate) use layout::FULL_PREFIXES;
+pub(crate) use layout::prefix;
+pub use package::Package;
 pub use shards::{Shard, Tensor};
 
-/// Tensors of the planner by prefix: accounted for, and read by no graph yet.
-pub const PLANNER_PREFIXES: [&str; 4] = ["connector.", "mask_tokens", "mllm.", "vit_decoder."];
 /// Longest tokenizer file that is read, in bytes.
 pub const MAX_TOKENIZER: u64 = 256 << 20;
 
@@ -32,13 +32,6 @@ pub struct ComponentTensors {
     pub prefix: &'static str,
     /// Tensors by name without prefix.
     pub tensors: BTreeMap<String, Tensor>,
-}
-
-impl ComponentTensors {
-    /// The weights of one folder alone: a single file, or shards with an index.
-    pub fn open(folder: &Path) -> Result<Self, CheckpointError> {
-        Ok(Self { prefix: "", tensors: shards::Weights::open(folder)?.tensors })
-    }
 }
 
 impl bernini_graphs::Checkpoint for ComponentTensors {
@@ -55,7 +48,7 @@ pub struct Checkpoint {
     configs: Configs,
     scheduler: serde_json::Value,
     components: BTreeMap<Component, ComponentTensors>,
-    planner: BTreeMap<String, Tensor>,
+    package: Option<Package>,
     strangers: BTreeMap<String, Tensor>,
     tokenizer: PathBuf,
     fingerprint: String,
@@ -69,7 +62,7 @@ impl Checkpoint {
         folder.map_err(|source| CheckpointError::Io { path: path.into(), source })?;
         let places = layout::detect(path)?;
         let mut warnings = vec![];
-        let (configs, scheduler) = configs::read(&places.configs, &mut warnings)?;
+        let read = configs::read(&places.configs, &mut warnings)?;
         files::open(&places.tokenizer.join("spiece.model"))?;
         let weights = layout::open(&places)?;
         warnings.extend(weights.warnings);
@@ -77,10 +70,10 @@ impl Checkpoint {
         Ok(Self {
             root: path.into(),
             variant: places.variant,
-            configs,
-            scheduler,
+            configs: read.configs,
+            scheduler: read.scheduler,
             components: weights.components,
-            planner: weights.planner,
+            package: read.package,
             strangers: weights.strangers,
             tokenizer: places.tokenizer,
             fingerprint,
@@ -108,14 +101,14 @@ impl Checkpoint {
         &self.scheduler
     }
 
-    /// The tensors of `component`.
-    pub fn component(&self, component: Component) -> &ComponentTensors {
-        self.components.get(&component).expect("invariant: open fills every component")
+    /// The components of this layout with their tensors, in pipeline order.
+    pub fn components(&self) -> &BTreeMap<Component, ComponentTensors> {
+        &self.components
     }
 
-    /// The planner's tensors by full name.
-    pub fn planner(&self) -> &BTreeMap<String, Tensor> {
-        &self.planner
+    /// What only the full package has.
+    pub fn package(&self) -> Option<&Package> {
+        self.package.as_ref()
     }
 
     /// Tensors whose prefix is not known, by full name.

@@ -1,6 +1,5 @@
 //! One export: what it writes, and the writing.
 
-use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
@@ -13,7 +12,7 @@ use bernini_graphs::manifest::{
 use super::folder::{self, Identity};
 use super::plan::{self, PlannedFile, PlannedGraph};
 use super::{Calibration, ExportError, ExportOptions, ExportReport, small};
-use crate::checkpoint::{Checkpoint, ComponentTensors};
+use crate::checkpoint::Checkpoint;
 use crate::inspect::read_manifest;
 use crate::output::{self, Progress};
 use crate::{meter, weights};
@@ -39,7 +38,7 @@ impl<'a> Job<'a> {
         let graphs = plan::graphs(&checkpoint, options)?;
         let mut files = plan::files(&graphs)?;
         let graphs = plan::encode(graphs, &files);
-        files.push(plan::text_table(&checkpoint, checkpoint.configs(), options.precision));
+        files.extend(plan::tables(&checkpoint, options.precision));
         let source = checkpoint.fingerprint().to_string();
         let identity = Identity { source, precision: options.precision };
         Ok(Self { options, checkpoint, identity, graphs, files })
@@ -149,8 +148,7 @@ impl<'a> Job<'a> {
                 report.reused.push(file.name.clone());
                 entry
             } else {
-                let tensors = self.checkpoint.component(file.component);
-                let entry = write_file(root, file, tensors, cancelled, progress)?;
+                let entry = self.write_file(file, progress, cancelled)?;
                 folder::record(root, source, &plan, &entry)?;
                 report.bytes += entry.bytes;
                 entry
@@ -158,6 +156,18 @@ impl<'a> Job<'a> {
             entries.push(entry);
         }
         Ok(entries)
+    }
+
+    /// Writes one file of weights or one table.
+    fn write_file(
+        &self,
+        file: &PlannedFile,
+        progress: &dyn Progress,
+        cancelled: &AtomicBool,
+    ) -> Result<FileEntry, ExportError> {
+        let tensors = &self.checkpoint.components()[&file.component];
+        let PlannedFile { name, head, plan, .. } = file;
+        weights::write(&self.options.out, name, head, plan, tensors, cancelled, progress)
     }
 
     /// Writes small files, graphs and, last, the manifest.
@@ -169,6 +179,7 @@ impl<'a> Job<'a> {
             let found = files.iter().find(|entry| entry.file == name);
             found.cloned().expect("invariant: every planned file was written")
         };
+        let table = |file: &PlannedFile| Some((file.table?.to_string(), written(&file.name)));
         let mut manifest = ExportManifest {
             schema: EXPORT_SCHEMA,
             bernini: env!("CARGO_PKG_VERSION").into(),
@@ -178,7 +189,7 @@ impl<'a> Job<'a> {
             policy: self.policy(),
             uncalibrated: self.uncalibrated(),
             submodules: Default::default(),
-            tables: [("text_embeddings".to_string(), written(plan::TEXT_TABLE))].into(),
+            tables: self.files.iter().filter_map(table).collect(),
             config,
         };
         for planned in &self.graphs {
@@ -199,17 +210,6 @@ impl<'a> Job<'a> {
 }
 
 /// Name of a submodule's ONNX file.
-pub fn graph_name(submodule: Submodule) -> String {
+fn graph_name(submodule: Submodule) -> String {
     format!("{}.onnx", submodule.stem())
-}
-
-/// Writes one file of weights or one table below `root`.
-pub fn write_file(
-    root: &Path,
-    file: &PlannedFile,
-    tensors: &ComponentTensors,
-    cancelled: &AtomicBool,
-    progress: &dyn Progress,
-) -> Result<FileEntry, ExportError> {
-    weights::write(root, &file.name, &file.head, &file.plan, tensors, cancelled, progress)
 }

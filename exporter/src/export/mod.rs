@@ -7,19 +7,16 @@ mod options;
 mod plan;
 mod small;
 
-use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use bernini_graphs::manifest::PrecisionName;
-use bernini_graphs::models::{Configs, build};
-use bernini_graphs::{Component, Precision, Submodule};
 
-use crate::checkpoint::{Checkpoint, ComponentTensors};
+use crate::checkpoint::Checkpoint;
 use crate::inspect::CheckpointReport;
-use crate::output::{self, Progress};
+use crate::output::Progress;
 use folder::State;
-use job::{Job, graph_name, write_file};
+use job::Job;
 
 pub use error::ExportError;
 pub(crate) use folder::MARKER;
@@ -58,28 +55,4 @@ fn check_calibration(options: &ExportOptions) -> Result<(), ExportError> {
         (PrecisionName::F32 | PrecisionName::Bf16, Some(_)) => Err(ExportError::UnusedCalibration),
         _ => Ok(()),
     }
-}
-
-/// Writes the graphs and weights of one component to `out`, without configs or manifest: what a
-/// comparison with a reference library needs.
-pub fn export_component(
-    tensors: &ComponentTensors,
-    component: Component,
-    configs: &Configs,
-    precision: Precision<'_>,
-    taps: bool,
-    out: &Path,
-) -> Result<(), ExportError> {
-    let mut graphs = vec![];
-    for submodule in Submodule::ALL.into_iter().filter(|s| s.component() == component) {
-        graphs.push((submodule, build(submodule, configs, tensors, precision, taps)?));
-    }
-    let files = plan::files(&graphs)?;
-    for file in &files {
-        write_file(out, file, tensors, &AtomicBool::new(false), &())?;
-    }
-    for planned in plan::encode(graphs, &files) {
-        output::write(out, &graph_name(planned.submodule), &planned.onnx)?;
-    }
-    Ok(())
 }

@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 
 use bernini_graphs::manifest::PrecisionName;
-use bernini_graphs::models::{Configs, build};
+use bernini_graphs::models::build;
 use bernini_graphs::{Component, DType, Data, ExternalData, Graph, Precision, Submodule};
 
 use super::{Calibration, ExportError, ExportOptions};
 use crate::checkpoint::{Checkpoint, StoredType};
 use crate::precision::SubmoduleScales;
+use crate::tables::{self, Table};
 use crate::weights::WeightsPlan;
-
-/// Path of the text encoder's table.
-pub const TEXT_TABLE: &str = "tables/text_embeddings.safetensors";
 
 /// A large file: tensors of one component, behind `head`.
 pub struct PlannedFile {
@@ -20,6 +18,8 @@ pub struct PlannedFile {
     pub name: String,
     /// Component whose tensors it holds.
     pub component: Component,
+    /// Name in the manifest's list of tables, of a table.
+    pub table: Option<&'static str>,
     /// Bytes in front of the tensors.
     pub head: Vec<u8>,
     /// The tensors.
@@ -52,14 +52,14 @@ pub fn graphs(
         _ => None,
     };
     let (mut graphs, mut missing) = (vec![], vec![]);
-    for submodule in Submodule::ALL {
+    for submodule in configs.submodules() {
         let scales = SubmoduleScales::new(submodule, configs, &options.policy, table);
         let precision = match options.precision {
             PrecisionName::F32 => Precision::F32,
             PrecisionName::Bf16 => Precision::Bf16,
             PrecisionName::Fp8 => Precision::Fp8(&scales),
         };
-        let tensors = checkpoint.component(submodule.component());
+        let tensors = &checkpoint.components()[&submodule.component()];
         graphs.push((submodule, build(submodule, configs, tensors, precision, options.taps)?));
         missing.extend(scales.missing.into_inner());
     }
@@ -79,7 +79,8 @@ pub fn files(graphs: &[(Submodule, Graph)]) -> Result<Vec<PlannedFile>, ExportEr
         let name = weights_name(group[0].0);
         check_agreement(&name, &group)?;
         let plan = WeightsPlan::new(group.iter().map(|(_, graph)| *graph));
-        Ok(PlannedFile { name, component: group[0].0.component(), head: vec![], plan })
+        let component = group[0].0.component();
+        Ok(PlannedFile { name, component, table: None, head: vec![], plan })
     };
     groups.into_values().map(file).collect()
 }
@@ -109,27 +110,27 @@ pub fn encode(graphs: Vec<(Submodule, Graph)>, files: &[PlannedFile]) -> Vec<Pla
     graphs.into_iter().map(encoded).collect()
 }
 
-/// The token embedding as a safetensors file with the tensor `weight` `[vocab, d_model]`: f32 in
-/// an f32 export of an f32 or f16 checkpoint, else bf16.
-pub fn text_table(
-    checkpoint: &Checkpoint,
-    configs: &Configs,
-    precision: PrecisionName,
-) -> PlannedFile {
-    let component = Component::TextEncoder;
-    let tensors = &checkpoint.component(component).tensors;
-    let names = component.skipped().iter().map(|(name, _)| *name);
-    let source = names.into_iter().find_map(|name| Some((name, tensors.get(name)?)));
+/// The tables of `checkpoint`.
+pub fn tables(checkpoint: &Checkpoint, precision: PrecisionName) -> Vec<PlannedFile> {
+    let planned = |table: &Table| table_file(checkpoint, table, precision);
+    tables::of(checkpoint).iter().map(planned).collect()
+}
+
+/// A table as a safetensors file with the tensor `weight`: f32 in an f32 export of an f32 or f16
+/// checkpoint, else bf16.
+fn table_file(checkpoint: &Checkpoint, table: &Table, precision: PrecisionName) -> PlannedFile {
+    let tensors = &checkpoint.components()[&table.component].tensors;
+    let source = table.tensors.iter().find_map(|name| Some((name, tensors.get(*name)?)));
     let (tensor, stored) = source.expect("invariant: inspection found the table");
     let dtype = match (precision, stored.dtype) {
         (PrecisionName::F32, StoredType::F32 | StoredType::F16) => DType::F32,
         _ => DType::Bf16,
     };
-    let c = &configs.text_encoder;
-    let elements = c.vocab_size as u64 * c.d_model as u64;
-    let head = table_head(dtype, [c.vocab_size, c.d_model]);
+    let elements = table.shape.iter().map(|&n| n as u64).product();
+    let head = table_head(dtype, table.shape);
     let plan = WeightsPlan::table(tensor, dtype, elements, head.len() as u64);
-    PlannedFile { name: TEXT_TABLE.into(), component, head, plan }
+    let (name, component) = (table.file(), table.component);
+    PlannedFile { name, component, table: Some(table.name), head, plan }
 }
 
 /// Length and header of a safetensors file with one tensor; its data begins at a multiple of 64.

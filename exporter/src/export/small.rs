@@ -1,10 +1,13 @@
 //! Configs, the scheduler and tokenizer files of an export.
 
+use std::path::Path;
+
 use bernini_graphs::Component;
+use bernini_graphs::models::PlannerConfigs;
 use serde::Serialize;
 
 use super::ExportError;
-use crate::checkpoint::{Checkpoint, MAX_TOKENIZER, files};
+use crate::checkpoint::{Checkpoint, MAX_TOKENIZER, Package, files};
 
 /// Files that a T5 tokenizer may have; the first is always there.
 const TOKENIZER: [&str; 5] = [
@@ -14,6 +17,11 @@ const TOKENIZER: [&str; 5] = [
     "tokenizer.json",
     "tokenizer_config.json",
 ];
+
+/// Files that Qwen's tokenizer may have.
+const QWEN: [&str; 4] = ["tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json"];
+/// The image processor's config.
+const PROCESSOR: &str = "preprocessor_config.json";
 
 /// Path of a component's config below the export.
 pub fn config_name(component: Component) -> String {
@@ -30,14 +38,35 @@ pub fn collect(checkpoint: &Checkpoint) -> Result<Vec<(String, Vec<u8>)>, Export
         (config_name(Component::Vae), json(&c.vae)),
         ("config/scheduler.json".into(), json(checkpoint.scheduler())),
     ];
-    for name in TOKENIZER {
-        let path = checkpoint.tokenizer().join(name);
-        if path.exists() {
-            let bytes = files::read(&path, MAX_TOKENIZER)?;
-            small.push((format!("config/tokenizer/{name}"), bytes));
-        }
+    small.extend(copies(checkpoint.tokenizer(), &TOKENIZER, "config/tokenizer")?);
+    if let (Some(planner), Some(package)) = (&c.planner, checkpoint.package()) {
+        small.extend(planner_files(planner, package)?);
     }
     Ok(small)
+}
+
+/// What the planner needs in addition.
+fn planner_files(
+    planner: &PlannerConfigs,
+    package: &Package,
+) -> Result<Vec<(String, Vec<u8>)>, ExportError> {
+    let mut small = vec![
+        (config_name(Component::PlannerLm), json(&planner.lm)),
+        (config_name(Component::Vision), json(&planner.vision)),
+        (config_name(Component::Connector), json(&planner.connector)),
+        (config_name(Component::FlowHead), json(&planner.flow_head)),
+        ("config/bernini.json".into(), json(&package.config)),
+    ];
+    small.extend(copies(&package.mllm, &QWEN, "config/qwen_tokenizer")?);
+    small.extend(copies(&package.mllm, &[PROCESSOR], "config")?);
+    Ok(small)
+}
+
+/// Those of `names` that `folder` has, to be put below `to`.
+fn copies(folder: &Path, names: &[&str], to: &str) -> Result<Vec<(String, Vec<u8>)>, ExportError> {
+    let there = names.iter().map(|name| (folder.join(name), format!("{to}/{name}")));
+    let there = there.filter(|(path, _)| path.exists());
+    there.map(|(path, name)| Ok((name, files::read(&path, MAX_TOKENIZER)?))).collect()
 }
 
 fn json(value: &impl Serialize) -> Vec<u8> {

@@ -1,107 +1,30 @@
 //! Accounts for every tensor of a checkpoint.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::path::Path;
 
 use bernini_graphs::manifest::Variant;
 use bernini_graphs::models::build;
-use bernini_graphs::{BuildError, Component, Precision, Submodule};
+use bernini_graphs::{BuildError, Component, Precision};
 use serde::Serialize;
 
-use crate::checkpoint::{Checkpoint, PLANNER_PREFIXES, StoredType, Tensor};
-
-/// A tensor that breaks the contract. Names are the checkpoint's own, prefix included.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "problem", rename_all = "snake_case")]
-pub enum Finding {
-    /// A graph needs it and the checkpoint lacks it.
-    Missing {
-        /// Component that needs it.
-        component: &'static str,
-        /// Name.
-        tensor: String,
-        /// Shape that is needed.
-        expected: Vec<usize>,
-    },
-    /// No graph reads it.
-    Extra {
-        /// Component in whose files it is; empty where its prefix is unknown.
-        component: &'static str,
-        /// Name.
-        tensor: String,
-        /// Its shape.
-        found: Vec<usize>,
-    },
-    /// Its shape is not the one that the configs imply.
-    WrongShape {
-        /// Component that reads it.
-        component: &'static str,
-        /// Name.
-        tensor: String,
-        /// Shape that is needed.
-        expected: Vec<usize>,
-        /// Its shape.
-        found: Vec<usize>,
-    },
-    /// Its type is not that of a weight.
-    WrongType {
-        /// Component that reads it.
-        component: &'static str,
-        /// Name.
-        tensor: String,
-        /// Its type in safetensors.
-        found: &'static str,
-    },
-    /// Two weights files would hold it.
-    Shared {
-        /// Component that reads it.
-        component: &'static str,
-        /// Name.
-        tensor: String,
-        /// Stems of the files.
-        files: Vec<&'static str>,
-    },
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing { component, tensor, expected } => {
-                write!(f, "{component}: tensor {tensor} is missing: expected shape {expected:?}")
-            }
-            Self::Extra { component: "", tensor, found } => {
-                write!(f, "tensor {tensor} {found:?} has a prefix that no component has")
-            }
-            Self::Extra { component, tensor, found } => {
-                write!(f, "{component}: tensor {tensor} {found:?} is extra: no graph reads it")
-            }
-            Self::WrongShape { component, tensor, expected, found } => {
-                let shapes = format!("expected shape {expected:?}, found {found:?}");
-                write!(f, "{component}: tensor {tensor}: {shapes}")
-            }
-            Self::WrongType { component, tensor, found } => {
-                write!(f, "{component}: tensor {tensor}: expected F32, F16 or BF16, found {found}")
-            }
-            Self::Shared { component, tensor, files } => {
-                write!(f, "{component}: tensor {tensor} is used by {}", files.join(" and "))
-            }
-        }
-    }
-}
+use super::Finding;
+use crate::checkpoint::{Checkpoint, ComponentTensors, StoredType, Tensor};
+use crate::tables;
 
 /// A tensor that is known and that no graph reads.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SkippedTensor {
-    /// Name, or prefix of many names.
+    /// Name.
     pub tensor: String,
     /// Why.
     pub reason: &'static str,
 }
 
-/// Totals of one component, or of one prefix of the planner.
+/// Totals of one component.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ComponentReport {
-    /// Name of the component, or prefix.
+    /// Name of the component.
     pub name: &'static str,
     /// Number of tensors.
     pub tensors: usize,
@@ -117,6 +40,17 @@ pub struct ComponentReport {
     pub skipped: Vec<SkippedTensor>,
 }
 
+/// How many tensors of one folder of weights are as they should be.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FolderReport {
+    /// Name below the checkpoint.
+    pub folder: String,
+    /// Number of tensors.
+    pub tensors: usize,
+    /// Those that a graph or a table uses, or that are left out for a known reason.
+    pub accounted: usize,
+}
+
 /// What a checkpoint holds.
 #[derive(Clone, Debug, Serialize)]
 pub struct CheckpointReport {
@@ -126,10 +60,10 @@ pub struct CheckpointReport {
     pub layout: Variant,
     /// Which weights these are.
     pub fingerprint: String,
-    /// Components that are exported.
+    /// Folders of weights.
+    pub folders: Vec<FolderReport>,
+    /// Components, in pipeline order.
     pub components: Vec<ComponentReport>,
-    /// The planner's tensors, by prefix.
-    pub planner: Vec<ComponentReport>,
     /// What breaks the contract.
     pub findings: Vec<Finding>,
     /// What is odd but not wrong.
@@ -140,8 +74,8 @@ impl CheckpointReport {
     /// Builds every graph from names and shapes alone.
     pub fn new(checkpoint: &Checkpoint) -> Self {
         let mut findings = vec![];
-        let components: Vec<_> =
-            Component::ALL.map(|c| component(checkpoint, c, &mut findings)).into();
+        let held = checkpoint.components();
+        let components = held.keys().map(|c| component(checkpoint, *c, &mut findings)).collect();
         findings.extend(checkpoint.strangers().iter().map(|(name, tensor)| Finding::Extra {
             component: "",
             tensor: name.clone(),
@@ -151,8 +85,8 @@ impl CheckpointReport {
             ok: findings.is_empty(),
             layout: checkpoint.variant(),
             fingerprint: checkpoint.fingerprint().into(),
+            folders: folders(checkpoint, &findings),
             components,
-            planner: planner(checkpoint),
             findings,
             warnings: checkpoint.warnings().into(),
         }
@@ -170,16 +104,30 @@ fn totals<'t>(name: &'static str, tensors: impl Iterator<Item = &'t Tensor>) -> 
     report
 }
 
-fn planner(checkpoint: &Checkpoint) -> Vec<ComponentReport> {
-    let tensors = checkpoint.planner();
-    let part = |prefix: &&'static str| {
-        let held = tensors.iter().filter(|(name, _)| name.starts_with(prefix));
-        let mut report = totals(prefix, held.map(|(_, tensor)| tensor));
-        let reason = "planner: not exported by this version";
-        report.skipped = vec![SkippedTensor { tensor: format!("{prefix}*"), reason }];
-        report
+/// Counts the tensors that `findings` say nothing about, by folder.
+fn folders(checkpoint: &Checkpoint, findings: &[Finding]) -> Vec<FolderReport> {
+    let wrong: BTreeSet<_> = findings.iter().map(Finding::place).collect();
+    let mut folders: BTreeMap<String, FolderReport> = BTreeMap::new();
+    let mut count = |component: &'static str, name: &str, tensor: &Tensor| {
+        let path = tensor.shard.path.parent().unwrap_or(Path::new(""));
+        let path = path.strip_prefix(checkpoint.root()).unwrap_or(path).display().to_string();
+        let entry = folders.entry(path.clone());
+        let report = entry.or_insert(FolderReport { folder: path, tensors: 0, accounted: 0 });
+        report.tensors += 1;
+        report.accounted += usize::from(!wrong.contains(&(component, name)));
     };
-    PLANNER_PREFIXES.iter().map(part).filter(|part| part.tensors > 0).collect()
+    for (component, held) in checkpoint.components() {
+        for (short, tensor) in &held.tensors {
+            count(component.name(), &full_name(held, short), tensor);
+        }
+    }
+    checkpoint.strangers().iter().for_each(|(name, tensor)| count("", name, tensor));
+    folders.into_values().collect()
+}
+
+/// A tensor's name in the checkpoint.
+fn full_name(held: &ComponentTensors, short: &str) -> String {
+    format!("{}{short}", held.prefix)
 }
 
 /// What the graphs of one component ask for: names, and what is wrong with them.
@@ -193,9 +141,9 @@ struct Asked {
 
 fn ask(checkpoint: &Checkpoint, component: Component) -> Asked {
     let mut asked = Asked::default();
-    for submodule in Submodule::ALL.into_iter().filter(|s| s.component() == component) {
-        let tensors = checkpoint.component(component);
-        let built = build(submodule, checkpoint.configs(), tensors, Precision::F32, false);
+    let (configs, tensors) = (checkpoint.configs(), &checkpoint.components()[&component]);
+    for submodule in configs.submodules().filter(|s| s.component() == component) {
+        let built = build(submodule, configs, tensors, Precision::F32, false);
         let (names, errors) = match built {
             Ok(graph) => (graph.tensors, vec![]),
             Err(errors) => (errors.requested, errors.errors),
@@ -217,26 +165,21 @@ fn ask(checkpoint: &Checkpoint, component: Component) -> Asked {
             }
         }
     }
-    if component == Component::TextEncoder {
-        ask_table(checkpoint, &mut asked);
+    for table in tables::of(checkpoint).into_iter().filter(|t| t.component == component) {
+        ask_table(&table, tensors, &mut asked);
     }
     asked
 }
 
-/// The token embedding is a table and no graph's tensor: one of its two names must be there.
-fn ask_table(checkpoint: &Checkpoint, asked: &mut Asked) {
-    let c = &checkpoint.configs().text_encoder;
-    let expected = vec![c.vocab_size, c.d_model];
-    let tensors = &checkpoint.component(Component::TextEncoder).tensors;
-    let names = Component::TextEncoder.skipped().iter().map(|(name, _)| *name);
-    let there: Vec<_> = names.filter_map(|name| Some((name, tensors.get(name)?))).collect();
+/// A table is no graph's tensor: one of its names must be there.
+fn ask_table(table: &tables::Table, held: &ComponentTensors, asked: &mut Asked) {
+    let names = table.tensors.iter();
+    let there: Vec<_> = names.filter_map(|&name| Some((name, held.tensors.get(name)?))).collect();
     if there.is_empty() {
-        asked.missing.insert("shared.weight".into(), expected.clone());
+        asked.missing.insert(table.tensors[0].into(), table.stored.clone());
     }
-    for (name, tensor) in there {
-        if tensor.shape != expected {
-            asked.wrong.insert(name.into(), expected.clone());
-        }
+    for (name, _) in there.into_iter().filter(|(_, tensor)| tensor.shape != table.stored) {
+        asked.wrong.insert(name.into(), table.stored.clone());
     }
 }
 
@@ -245,11 +188,14 @@ fn component(
     component: Component,
     findings: &mut Vec<Finding>,
 ) -> ComponentReport {
-    let held = checkpoint.component(component);
+    let held = &checkpoint.components()[&component];
     let asked = ask(checkpoint, component);
-    let (name, full) = (component.name(), |short: &str| format!("{}{short}", held.prefix));
-    let skipped: Vec<_> =
-        component.skipped().iter().filter(|(s, _)| held.tensors.contains_key(*s)).collect();
+    let (name, full) = (component.name(), |short: &str| full_name(held, short));
+    let layers = checkpoint.configs().planner.as_ref().map_or(0, |planner| planner.lm.layers());
+    let reasons = held.tensors.keys().filter(|short| !asked.files.contains_key(*short));
+    let skipped: BTreeMap<_, _> = reasons
+        .filter_map(|short| Some((short.as_str(), component.skipped(short, layers)?)))
+        .collect();
 
     for (short, expected) in asked.missing {
         findings.push(Finding::Missing { component: name, tensor: full(&short), expected });
@@ -260,7 +206,7 @@ fn component(
         findings.push(Finding::WrongShape { component: name, tensor, expected, found });
     }
     for (short, tensor) in &held.tensors {
-        let known = asked.files.contains_key(short) || skipped.iter().any(|(s, _)| s == short);
+        let known = asked.files.contains_key(short) || skipped.contains_key(short.as_str());
         let (named, found) = (full(short), tensor.shape.clone());
         if !known {
             findings.push(Finding::Extra { component: name, tensor: named, found });

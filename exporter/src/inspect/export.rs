@@ -7,13 +7,14 @@ use std::path::{Component as PathPart, Path};
 use bernini_graphs::manifest::{
     EXPORT_MANIFEST, EXPORT_SCHEMA, ExportManifest, FileEntry, PortEntry, PrecisionName, Variant,
 };
-use bernini_graphs::models::{Configs, build};
+use bernini_graphs::models::{Configs, PlannerConfigs, build};
 use bernini_graphs::{BuildError, Precision, Submodule};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::InspectError;
 use crate::checkpoint::files;
+use crate::tables;
 
 /// What an export folder holds.
 #[derive(Clone, Debug, Serialize)]
@@ -120,12 +121,18 @@ fn hash_problem(file: File, entry: &FileEntry) -> Option<String> {
 
 /// Compares the ports of every submodule with those of the graph that its config gives.
 fn contract_problems(root: &Path, manifest: &ExportManifest) -> Vec<String> {
-    let configs = match configs(root) {
+    let configs = match configs(root, manifest.variant) {
         Ok(configs) => configs,
         Err(error) => return vec![error],
     };
     let mut problems = vec![];
-    for submodule in Submodule::ALL {
+    for table in tables::all(&configs, 0) {
+        let found = manifest.tables.get(table.name).map_or("none", |entry| &entry.file);
+        if found != table.file() {
+            problems.push(format!("tables: expected {}, found {found}", table.file()));
+        }
+    }
+    for submodule in configs.submodules() {
         let stem = submodule.stem();
         let Some(entry) = manifest.submodules.get(stem) else {
             problems.push(format!("{stem}: expected a graph, found none"));
@@ -145,23 +152,40 @@ fn contract_problems(root: &Path, manifest: &ExportManifest) -> Vec<String> {
     problems
 }
 
-fn configs(root: &Path) -> Result<Configs, String> {
+fn configs(root: &Path, variant: Variant) -> Result<Configs, String> {
     fn read<T: DeserializeOwned>(root: &Path, name: &str) -> Result<T, String> {
         files::json(&root.join("config").join(name)).map_err(|error| error.to_string())
     }
+    let planner = || {
+        Ok::<_, String>(PlannerConfigs {
+            vision: read(root, "vision.json")?,
+            lm: read(root, "planner_lm.json")?,
+            connector: read(root, "connector.json")?,
+            flow_head: read(root, "flow_head.json")?,
+        })
+    };
     let configs = Configs {
+        planner: (variant == Variant::Full).then(planner).transpose()?,
         text_encoder: read(root, "text_encoder.json")?,
         transformer: read(root, "transformer.json")?,
         transformer_2: read(root, "transformer_2.json")?,
         vae: read(root, "vae.json")?,
     };
-    let valid = [
+    let planner = configs.planner.iter().flat_map(|planner| {
+        [
+            ("vision", planner.vision.validate()),
+            ("planner_lm", planner.lm.validate()),
+            ("connector", planner.connector.validate()),
+            ("flow_head", planner.flow_head.validate()),
+        ]
+    });
+    let renderer = [
         ("text_encoder", configs.text_encoder.validate()),
         ("transformer", configs.transformer.validate()),
         ("transformer_2", configs.transformer_2.validate()),
         ("vae", configs.vae.validate()),
     ];
-    for (name, valid) in valid {
+    for (name, valid) in planner.chain(renderer) {
         valid.map_err(|error| format!("config/{name}.json: {error}"))?;
     }
     Ok(configs)

@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod export;
+mod finding;
 
 use std::path::{Path, PathBuf};
 
@@ -11,8 +12,9 @@ use serde::Serialize;
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::export::MARKER;
 
-pub use checkpoint::{CheckpointReport, ComponentReport, Finding, SkippedTensor};
+pub use checkpoint::{CheckpointReport, ComponentReport, FolderReport, SkippedTensor};
 pub use export::ExportFolderReport;
+pub use finding::Finding;
 
 pub(crate) use export::{needed_shapes, read_manifest};
 

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -63,13 +63,22 @@ impl Blueprint {
     /// Writes everything to `out`, which must be absent or empty: into a temporary folder beside
     /// it first, then under its name. Returns the bytes of all weights.
     pub fn write(&self, out: &Path) -> Result<u64, SynthError> {
+        self.write_with(out, &write_shard)
+    }
+
+    /// As [`Blueprint::write`], with a hole for the data of every weights file.
+    pub fn write_names(&self, out: &Path) -> Result<u64, SynthError> {
+        self.write_with(out, &write_hole)
+    }
+
+    fn write_with(&self, out: &Path, shard: WriteShard<'_>) -> Result<u64, SynthError> {
         let io = |source| SynthError::Io { path: out.into(), source };
         if out.exists() && std::fs::read_dir(out).map_err(io)?.next().is_some() {
             return Err(SynthError::NotEmpty { path: out.into() });
         }
         let name = out.file_name().ok_or(SynthError::NotEmpty { path: out.into() })?;
         let temporary = out.with_file_name(format!(".{}.part", name.to_string_lossy()));
-        let written = self.write_all(&temporary).and_then(|bytes| {
+        let written = self.write_all(&temporary, shard).and_then(|bytes| {
             std::fs::rename(&temporary, out).map_err(io)?;
             Ok(bytes)
         });
@@ -79,7 +88,7 @@ impl Blueprint {
         written
     }
 
-    fn write_all(&self, root: &Path) -> Result<u64, SynthError> {
+    fn write_all(&self, root: &Path, shard: WriteShard<'_>) -> Result<u64, SynthError> {
         let error = |path: &Path| {
             let path = path.to_path_buf();
             move |source| SynthError::Io { path, source }
@@ -98,18 +107,23 @@ impl Blueprint {
         for weights in &self.weights {
             let folder = root.join(&weights.folder);
             std::fs::create_dir_all(&folder).map_err(error(&folder))?;
-            total += weights.write(&folder, self.dtype).map_err(error(&folder))?;
+            total += weights.write(&folder, self.dtype, shard).map_err(error(&folder))?;
         }
         Ok(total)
     }
 }
 
 impl SynthWeights {
-    fn write(&self, folder: &Path, dtype: StoredType) -> std::io::Result<u64> {
+    fn write(
+        &self,
+        folder: &Path,
+        dtype: StoredType,
+        shard: WriteShard<'_>,
+    ) -> std::io::Result<u64> {
         let total: u64 = self.tensors.iter().map(|t| t.elements() * dtype.bytes()).sum();
         if self.shards <= 1 {
             let file = folder.join(format!("{}.safetensors", self.stem));
-            write_shard(&file, &self.tensors, dtype)?;
+            shard(&file, &self.tensors, dtype)?;
             return Ok(total);
         }
         let mut map = serde_json::Map::new();
@@ -117,7 +131,7 @@ impl SynthWeights {
         let parts: Vec<_> = self.tensors.chunks(per_shard).collect();
         for (i, part) in parts.iter().enumerate() {
             let name = format!("{}-{:05}-of-{:05}.safetensors", self.stem, i + 1, parts.len());
-            write_shard(&folder.join(&name), part, dtype)?;
+            shard(&folder.join(&name), part, dtype)?;
             map.extend(part.iter().map(|t| (t.name.clone(), json!(name))));
         }
         let index = json!({"metadata": {"total_size": total}, "weight_map": map});
@@ -127,7 +141,26 @@ impl SynthWeights {
     }
 }
 
-fn write_shard(path: &PathBuf, tensors: &[SynthTensor], dtype: StoredType) -> std::io::Result<()> {
+/// Writes one weights file.
+type WriteShard<'a> = &'a dyn Fn(&Path, &[SynthTensor], StoredType) -> std::io::Result<()>;
+
+fn write_shard(path: &Path, tensors: &[SynthTensor], dtype: StoredType) -> std::io::Result<()> {
+    let mut file = BufWriter::new(File::create(path)?);
+    let (head, _) = head(tensors, dtype)?;
+    file.write_all(&head)?;
+    tensors.iter().try_for_each(|tensor| write_tensor(&mut file, tensor, dtype))?;
+    file.flush()
+}
+
+fn write_hole(path: &Path, tensors: &[SynthTensor], dtype: StoredType) -> std::io::Result<()> {
+    let mut file = File::create(path)?;
+    let (head, data) = head(tensors, dtype)?;
+    file.write_all(&head)?;
+    file.set_len(head.len() as u64 + data)
+}
+
+/// Length and header of a weights file, and the bytes of its data.
+fn head(tensors: &[SynthTensor], dtype: StoredType) -> std::io::Result<(Vec<u8>, u64)> {
     let mut header = serde_json::Map::from_iter([("__metadata__".into(), json!({"format": "pt"}))]);
     let mut end = 0;
     for tensor in tensors {
@@ -139,11 +172,7 @@ fn write_shard(path: &PathBuf, tensors: &[SynthTensor], dtype: StoredType) -> st
     }
     let mut header = serde_json::to_vec(&header)?;
     header.resize(header.len().next_multiple_of(8), b' ');
-    let mut file = BufWriter::new(File::create(path)?);
-    file.write_all(&(header.len() as u64).to_le_bytes())?;
-    file.write_all(&header)?;
-    tensors.iter().try_for_each(|tensor| write_tensor(&mut file, tensor, dtype))?;
-    file.flush()
+    Ok(([(header.len() as u64).to_le_bytes().as_slice(), &header].concat(), end))
 }
 
 fn write_tensor(

@@ -5,19 +5,22 @@ use bernini_graphs::Component;
 use super::presets::Preset;
 
 /// Projections that write to a residual stream.
-const RESIDUAL: [&str; 6] = [
+const RESIDUAL: [&str; 9] = [
     "to_out.0.weight",
     "ffn.net.2.weight",
     "SelfAttention.o.weight",
     "DenseReluDense.wo.weight",
     "conv2.weight",
-    "proj.weight",
+    "attentions.0.proj.weight",
+    "attn.proj.weight",
+    "o_proj.weight",
+    "down_proj.weight",
 ];
 
 /// `(mean, std)` of the tensor called `name` in `component`.
 pub(super) fn of(preset: Preset, component: Component, name: &str, shape: &[usize]) -> (f64, f64) {
     let leaf = name.rsplit('.').next().unwrap_or(name);
-    if leaf == "gamma" || (leaf == "weight" && name.contains("norm")) {
+    if leaf == "gamma" || (leaf == "weight" && shape.len() == 1) {
         return (1.0, 0.1);
     }
     match leaf {
@@ -26,7 +29,10 @@ pub(super) fn of(preset: Preset, component: Component, name: &str, shape: &[usiz
         _ => {}
     }
     match name {
-        "shared.weight" | "encoder.embed_tokens.weight" => (0.0, 1.0),
+        "shared.weight"
+        | "encoder.embed_tokens.weight"
+        | "model.embed_tokens.weight"
+        | "mask_tokens" => (0.0, 1.0),
         _ if name.contains("relative_attention_bias") => (0.0, 0.5),
         _ => (0.0, weight_std(preset, component, name, shape)),
     }
@@ -36,14 +42,11 @@ pub(super) fn of(preset: Preset, component: Component, name: &str, shape: &[usiz
 fn weight_std(preset: Preset, component: Component, name: &str, shape: &[usize]) -> f64 {
     let fan_in = shape.iter().skip(1).product::<usize>().max(1) as f64;
     let plain = match (preset, component) {
-        (
-            Preset::Slim,
-            Component::TextEncoder | Component::Transformer | Component::Transformer2,
-        ) => 0.02,
-        _ => fan_in.sqrt().recip(),
+        (Preset::Tiny, _) | (_, Component::Vae) => fan_in.sqrt().recip(),
+        _ => 0.02,
     };
-    let gated = component != Component::Vae && name.contains("ffn.net.0.proj");
-    let residual = !gated && RESIDUAL.iter().any(|end| name.ends_with(end));
+    let of_block = name.contains("res_blocks") && name.ends_with("mlp.2.weight");
+    let residual = of_block || RESIDUAL.iter().any(|end| name.ends_with(end));
     // T5 does not divide its scores by the root of the head size: its queries are small instead.
     let query = component == Component::TextEncoder && name.ends_with("SelfAttention.q.weight");
     // Two layers in each stack, two writes per layer.

@@ -4,19 +4,20 @@ mod blueprint;
 mod distribution;
 mod planner;
 mod presets;
+mod qwen;
 mod spiece;
 mod values;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use bernini_graphs::Component;
 use bernini_graphs::manifest::Variant;
-use bernini_graphs::models::Configs;
-use bernini_graphs::{Component, Submodule};
 use serde_json::{Value, json};
 
-use crate::checkpoint::FULL_PREFIXES;
+use crate::checkpoint::prefix;
 use crate::inspect::needed_shapes;
+use crate::tables;
 
 pub use blueprint::{Blueprint, SynthTensor, SynthWeights};
 pub use presets::Preset;
@@ -31,6 +32,9 @@ pub enum SynthError {
         /// The target.
         path: PathBuf,
     },
+    /// The release's own sizes.
+    #[error("preset full: 180 GB of random weights serve nobody; add --header-only")]
+    TooLarge,
     /// The operating system refused.
     #[error("{}: {source}; check space and permissions", path.display())]
     Io {
@@ -43,13 +47,26 @@ pub enum SynthError {
 
 /// Writes a random checkpoint to `out`; returns the bytes of its weights.
 ///
-/// One seed gives the renderer the same weights in both layouts.
+/// One seed gives the renderer the same weights in both layouts. [`Preset::Full`] is refused:
+/// see [`write_names`].
 pub fn write(preset: Preset, layout: Variant, seed: u64, out: &Path) -> Result<u64, SynthError> {
-    let blueprint = match layout {
+    if preset == Preset::Full {
+        return Err(SynthError::TooLarge);
+    }
+    blueprint(preset, layout, seed).write(out)
+}
+
+/// Writes a checkpoint whose weights are holes: names, shapes and sizes are those of `preset`,
+/// values read as 0, and the disk holds only headers. Returns the bytes that the weights claim.
+pub fn write_names(preset: Preset, layout: Variant, out: &Path) -> Result<u64, SynthError> {
+    blueprint(preset, layout, 0).write_names(out)
+}
+
+fn blueprint(preset: Preset, layout: Variant, seed: u64) -> Blueprint {
+    match layout {
         Variant::Renderer => renderer(preset, seed),
         Variant::Full => full(preset, seed),
-    };
-    blueprint.write(out)
+    }
 }
 
 /// Renderer-only diffusers folders.
@@ -68,39 +85,41 @@ fn renderer(preset: Preset, seed: u64) -> Blueprint {
             &presets::scheduler(),
             spiece::model(preset.pieces()),
         ),
-        weights: Component::ALL.map(tensors).into(),
+        weights: Component::RENDERER.map(tensors).into(),
         dtype: preset.dtype(),
     }
 }
 
 /// The released package (spec A.2): everything but the VAE in shards under `bernini/`.
 fn full(preset: Preset, seed: u64) -> Blueprint {
-    let text_dim = preset.configs().text_encoder.d_model;
     let mut files = vec![
-        file("config.json", &planner::package_config(text_dim)),
+        file("config.json", &preset.package()),
         file("transformer_config.json", &preset.transformer()),
         file("transformer_2_config.json", &preset.transformer()),
         file("t5_text_encoder/config.json", &preset.text_encoder()),
         file("vae/config.json", &preset.vae()),
         file("scheduler/scheduler_config.json", &presets::scheduler()),
+        file("mllm/config.json", &preset.mllm()),
+        file("mllm/preprocessor_config.json", &planner::preprocessor()),
     ];
+    files.extend(qwen::files(preset.first_special()));
     files.extend(tokenizer_files("t5_tokenizer", spiece::model(preset.pieces())));
-    files.extend(planner::files());
-    let mut trained = planner::tensors(text_dim, seed);
-    for (component, prefix) in FULL_PREFIXES {
-        trained.extend(tensors(preset, component, seed, prefix));
-    }
-    let vae = tensors(preset, Component::Vae, seed, "");
+    let trained = Component::PLANNER.into_iter().chain(Component::RENDERER);
+    let trained = trained
+        .filter(|component| *component != Component::Vae)
+        .flat_map(|component| tensors(preset, component, seed, prefix(component)));
     let weights = |folder: &str, stem, shards, tensors| SynthWeights {
         folder: folder.into(),
         stem,
         shards,
         tensors,
     };
+    let vae = tensors(preset, Component::Vae, seed, "");
+    let shards = if preset == Preset::Full { 38 } else { 5 };
     Blueprint {
         files,
         weights: vec![
-            weights("bernini", "model", 5, trained),
+            weights("bernini", "model", shards, trained.collect()),
             weights("vae", stem(Component::Vae), 1, vae),
         ],
         dtype: preset.dtype(),
@@ -162,14 +181,7 @@ fn stem(component: Component) -> &'static str {
 
 /// The tensors of one component with `prefix`, as its graphs ask for them.
 fn tensors(preset: Preset, component: Component, seed: u64, prefix: &str) -> Vec<SynthTensor> {
-    let configs = preset.configs();
-    let mut shapes = shapes(&configs, component);
-    if component == Component::TextEncoder {
-        let c = &configs.text_encoder;
-        for name in ["shared.weight", "encoder.embed_tokens.weight"] {
-            shapes.insert(name.into(), vec![c.vocab_size, c.d_model]);
-        }
-    }
+    let shapes = shapes(preset, component);
     let tensor = |(name, shape): (String, Vec<usize>)| {
         let (mean, std) = distribution::of(preset, component, &name, &shape);
         let seeded = name.replace("encoder.embed_tokens.", "shared.");
@@ -180,8 +192,23 @@ fn tensors(preset: Preset, component: Component, seed: u64, prefix: &str) -> Vec
     shapes.into_iter().map(tensor).collect()
 }
 
-/// Names and shapes that the graphs of `component` ask for.
-fn shapes(configs: &Configs, component: Component) -> BTreeMap<String, Vec<usize>> {
-    let submodules = Submodule::ALL.into_iter().filter(|s| s.component() == component);
-    submodules.flat_map(|submodule| needed_shapes(submodule, configs)).collect()
+/// Names and shapes of `component` in a checkpoint: what its graphs and tables ask for, and what
+/// nobody reads.
+fn shapes(preset: Preset, component: Component) -> BTreeMap<String, Vec<usize>> {
+    let mut configs = preset.configs();
+    let mut shapes: BTreeMap<_, _> = BTreeMap::new();
+    for table in tables::all(&configs, preset.mask_tokens()) {
+        let names = table.tensors.iter().filter(|_| table.component == component);
+        shapes.extend(names.map(|name| (name.to_string(), table.stored.clone())));
+    }
+    if let (Component::PlannerLm, Some(planner)) = (component, &mut configs.planner) {
+        let (rows, width) = (planner.lm.vocab_size, planner.lm.hidden_size);
+        shapes.insert("lm_head.weight".into(), vec![rows, width]);
+        shapes.insert("model.norm.weight".into(), vec![width]);
+        // The graph of a model with one layer more asks for the last one too.
+        planner.lm.num_hidden_layers += 1;
+    }
+    let submodules = configs.submodules().filter(|s| s.component() == component);
+    shapes.extend(submodules.flat_map(|submodule| needed_shapes(submodule, &configs)));
+    shapes
 }

@@ -1,6 +1,6 @@
 //! Sizes and configs of the synthetic checkpoints.
 
-use bernini_graphs::models::Configs;
+use bernini_graphs::models::{Configs, PlannerConfigs};
 use serde_json::{Value, json};
 
 use crate::checkpoint::StoredType;
@@ -23,13 +23,15 @@ pub enum Preset {
     Tiny,
     /// Real widths, two layers of each stack, a vocabulary of 8,000, bf16.
     Slim,
+    /// Every size of the release, f32.
+    Full,
 }
 
 impl Preset {
     /// Element type of the weights.
     pub(super) fn dtype(self) -> StoredType {
         match self {
-            Self::Tiny => StoredType::F32,
+            Self::Tiny | Self::Full => StoredType::F32,
             Self::Slim => StoredType::Bf16,
         }
     }
@@ -38,7 +40,7 @@ impl Preset {
     pub(super) fn pieces(self) -> usize {
         match self {
             Self::Tiny => 461,
-            Self::Slim => 7991,
+            Self::Slim | Self::Full => 7991,
         }
     }
 
@@ -46,7 +48,7 @@ impl Preset {
     pub(super) fn transformer(self) -> Value {
         let (heads, head_dim, ffn_dim, text_dim) = match self {
             Self::Tiny => (3, 20, 88, 28),
-            Self::Slim => (40, 128, 13824, 4096),
+            Self::Slim | Self::Full => (40, 128, 13824, 4096),
         };
         json!({
             "_class_name": "WanTransformer3DModel",
@@ -60,7 +62,7 @@ impl Preset {
             "image_dim": null,
             "in_channels": 16,
             "num_attention_heads": heads,
-            "num_layers": 2,
+            "num_layers": if self == Self::Full { 40 } else { 2 },
             "out_channels": 16,
             "patch_size": [1, 2, 2],
             "pos_embed_seq_len": null,
@@ -75,6 +77,7 @@ impl Preset {
         let (d_model, d_kv, heads, d_ff, vocab_size) = match self {
             Self::Tiny => (28, 12, 3, 52, 467),
             Self::Slim => (4096, 64, 64, 10240, 8000),
+            Self::Full => (4096, 64, 64, 10240, 256_384),
         };
         json!({
             "architectures": ["UMT5EncoderModel"],
@@ -91,11 +94,11 @@ impl Preset {
             "layer_norm_epsilon": 1e-6,
             "model_type": "umt5",
             "num_heads": heads,
-            "num_layers": 2,
+            "num_layers": if self == Self::Full { 24 } else { 2 },
             "pad_token_id": 0,
             "relative_attention_max_distance": 128,
             "relative_attention_num_buckets": 32,
-            "torch_dtype": if self == Self::Tiny { "float32" } else { "bfloat16" },
+            "torch_dtype": if self == Self::Slim { "bfloat16" } else { "float32" },
             "transformers_version": "4.57.3",
             "vocab_size": vocab_size,
         })
@@ -121,7 +124,15 @@ impl Preset {
     /// The configs as the graphs read them.
     pub(super) fn configs(self) -> Configs {
         let parse = "invariant: the presets are valid configs";
+        let (package, mllm) = (self.package(), self.mllm());
+        let planner = PlannerConfigs {
+            vision: serde_json::from_value(mllm["vision_config"].clone()).expect(parse),
+            lm: serde_json::from_value(mllm).expect(parse),
+            connector: serde_json::from_value(package["connector_cfg"].clone()).expect(parse),
+            flow_head: serde_json::from_value(package["clip_diff_cfg"].clone()).expect(parse),
+        };
         Configs {
+            planner: Some(planner),
             text_encoder: serde_json::from_value(self.text_encoder()).expect(parse),
             transformer: serde_json::from_value(self.transformer()).expect(parse),
             transformer_2: serde_json::from_value(self.transformer()).expect(parse),
@@ -151,15 +162,23 @@ pub(super) fn scheduler() -> Value {
 
 #[cfg(test)]
 mod tests {
+    use super::super::qwen;
     use super::*;
 
     #[test]
     fn presets_are_configs_that_a_checkpoint_may_have() {
-        for preset in [Preset::Tiny, Preset::Slim] {
+        for preset in [Preset::Tiny, Preset::Slim, Preset::Full] {
             let c = preset.configs();
             c.text_encoder.validate().unwrap();
             c.transformer.validate().unwrap();
             c.vae.validate().unwrap();
+            let planner = c.planner.unwrap();
+            planner.vision.validate().unwrap();
+            planner.lm.validate().unwrap();
+            planner.connector.validate().unwrap();
+            planner.flow_head.validate().unwrap();
+            assert!(planner.lm.vocab_size >= preset.first_special() + qwen::SPECIAL.len());
+            assert!(preset.first_special() >= qwen::pieces());
             assert_eq!(c.transformer.text_dim, c.text_encoder.d_model);
             assert!(c.text_encoder.vocab_size > preset.pieces());
         }

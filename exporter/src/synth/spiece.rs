@@ -64,7 +64,7 @@ const UNIGRAM: i32 = 1;
 /// SentencePiece's sign for a space.
 const SPACE: char = '\u{2581}';
 /// Words that prompts are made of; the most frequent first.
-const WORDS: &str = "a the and of in on with to is cat dog walks runs slowly quickly red blue green \
+pub const WORDS: &str = "a the and of in on with to is cat dog walks runs slowly quickly red blue green \
     white black car bicycle street snow snowy city sea mountain river forest sky sun light night \
     day man woman person child hat image video camera follows shot cinematic detailed high quality \
     natural soft clouds water painting style background foreground left right replace remove add \
