@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use bernini_graphs::manifest::Variant;
 use bernini_runner::guidance::{
     ApgParams, Available, Branch, Context, Guidance, GuidanceMode, Omegas, SourceSet,
 };
@@ -40,7 +41,7 @@ fn name(branch: &Branch) -> &'static str {
         (Context::Positive, SourceSet::None) => "T",
         (Context::Positive, SourceSet::Images) => "TI",
         (Context::Positive, SourceSet::All) => "VTI",
-        (Context::Positive, SourceSet::FirstVideo) => panic!("no mode uses it"),
+        other => panic!("no renderer-only mode uses {other:?}"),
     }
 }
 
@@ -49,7 +50,7 @@ fn number(value: &Value) -> f64 {
 }
 
 fn guidance(run: &Value) -> Guidance {
-    let mode: GuidanceMode = run["mode"].as_str().unwrap().parse().unwrap();
+    let mode = GuidanceMode::parse(run["mode"].as_str().unwrap(), Variant::Renderer).unwrap();
     let omegas = Omegas { vid: 1.25, img: 4.5, txt: 4.0, tgt: 0.5, scale: 0.8 };
     let norm_threshold = [0, 1, 2].map(|term| number(&run["thresholds"][term]));
     let (eta, momentum) = (number(&run["eta"]), number(&run["momentum"]));

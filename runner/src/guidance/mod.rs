@@ -1,20 +1,24 @@
-//! Combines the forwards of a step into one velocity (spec G.3, G.5).
+//! Combines the forwards of a step into one velocity (spec G.3 to G.5).
 
+mod branch;
 mod mode;
 mod projection;
+mod schedule;
 
-pub use mode::{Available, Branch, Context, GuidanceMode, SourceSet};
+pub use branch::{Available, Branch, Context, SourceSet};
+pub use mode::GuidanceMode;
 
 use mode::{Omega, Projection};
 use ndarray::{Array4, ArrayView4, Zip};
-use projection::{Limits, Momentum, normalise};
+use projection::{Limits, Momentum, damp, normalise};
+use schedule::Schedule;
 
 /// Why a guidance setting or a step was refused.
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum GuidanceError {
-    #[error("unknown guidance_mode {found:?}; the renderer-only pipeline has {legal}")]
-    UnknownMode { found: String, legal: String },
+    #[error("guidance_mode {found:?} is unknown to the {model} model, which has {legal}{hint}")]
+    UnknownMode { found: String, model: &'static str, legal: String, hint: &'static str },
     #[error("{field} is {found}, expected a finite number; check the guidance flags")]
     NotFinite { field: &'static str, found: f64 },
     #[error("guidance got {found} predictions, expected {expected}; run each of branches() once")]
@@ -25,7 +29,7 @@ pub enum GuidanceError {
     Shape { expected: Vec<usize>, found: Vec<usize> },
 }
 
-/// Guidance weights (G.6); `tgt` belongs to the full pipeline and is unused by G.5.
+/// Guidance weights (G.6); `tgt` belongs to the full model and is unused by G.5.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[allow(missing_docs)]
 pub struct Omegas {
@@ -37,7 +41,7 @@ pub struct Omegas {
     pub scale: f64,
 }
 
-/// Settings of the `_apg` modes (`--eta`, `--norm_threshold`, `--momentum`).
+/// Settings of the renderer-only `_apg` modes, which the full model ignores (G.4; `--eta`, `--norm_threshold`, `--momentum`).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ApgParams {
     /// Share kept of the part along the base prediction.
@@ -48,12 +52,23 @@ pub struct ApgParams {
     pub momentum: f64,
 }
 
+impl Omegas {
+    fn weight(&self, omega: Omega) -> f64 {
+        match omega {
+            Omega::Vid => self.vid,
+            Omega::Img => self.img,
+            Omega::Txt => self.txt,
+            Omega::Tgt => self.tgt,
+        }
+    }
+}
+
 /// Guidance of one request: its forwards, its weights and its momentum.
 pub struct Guidance {
     mode: GuidanceMode,
-    branches: Vec<Branch>,
-    /// For each place in the mode's chain, the index of its branch.
-    places: Vec<usize>,
+    available: Available,
+    reference: bool,
+    schedule: Schedule,
     omegas: Omegas,
     apg: ApgParams,
     momenta: Vec<Momentum>,
@@ -71,20 +86,27 @@ impl Guidance {
         apg: ApgParams,
     ) -> Result<Self, GuidanceError> {
         check_finite(&omegas, &apg)?;
-        let branches = mode.branches(available);
-        let index = |wanted: Branch| branches.iter().position(|&branch| branch == wanted);
-        let places: Vec<usize> =
-            mode.chain_branches(available).into_iter().filter_map(index).collect();
-        let momenta = places.iter().skip(1).map(|_| Momentum::default()).collect();
-        Ok(Self { mode, branches, places, omegas, apg, momenta })
+        let chain = mode.chain();
+        let schedule = Schedule::new(&chain, available, &omegas, false);
+        let momenta = chain.links.iter().map(|_| Momentum::default()).collect();
+        Ok(Self { mode, available, reference: false, schedule, omegas, apg, momenta })
     }
 
-    /// The forwards that each step needs, none twice; `combine` takes predictions in this order.
+    /// Runs every forward of the official schedule, equal ones too, if `reference` is set.
+    pub fn with_reference_schedule(mut self, reference: bool) -> Self {
+        self.reference = reference;
+        self.reschedule();
+        self
+    }
+
+    /// The forwards that each step needs; `combine` takes predictions in this order. They change
+    /// at the switch to low noise only where `scale` is 0 or less and terms collapse (G.4, K.10).
     pub fn branches(&self) -> &[Branch] {
-        &self.branches
+        &self.schedule.branches
     }
 
-    /// Multiplies every omega by `scale`: call once, before the first low-noise step.
+    /// Multiplies every omega by `scale`: call once, before the first low-noise step, and ask for
+    /// `branches` again.
     pub fn switch_to_low_noise(&mut self) {
         let Omegas { vid, img, txt, tgt, scale } = self.omegas;
         self.omegas = Omegas {
@@ -94,6 +116,12 @@ impl Guidance {
             tgt: tgt * scale,
             scale: 1.0,
         };
+        self.reschedule();
+    }
+
+    fn reschedule(&mut self) {
+        let chain = self.mode.chain();
+        self.schedule = Schedule::new(&chain, self.available, &self.omegas, self.reference);
     }
 
     /// The guided velocity [16,T,h,w] of one step.
@@ -111,24 +139,14 @@ impl Guidance {
     ) -> Result<Array4<f32>, GuidanceError> {
         self.check(predictions, latents)?;
         Ok(match self.mode.chain().projection {
-            Projection::Plain => self.combine_velocities(predictions),
-            Projection::Normalised => self.combine_clean(predictions, latents, sigma),
+            Projection::Plain | Projection::Damped => self.sum(predictions).mapv(|v| v as f32),
+            Projection::Normalised | Projection::NormalisedBy(_) => {
+                self.combine_clean(predictions, latents, sigma)
+            }
         })
     }
 
-    fn combine_velocities(&self, predictions: &[ArrayView4<f32>]) -> Array4<f32> {
-        let mut guided = predictions[self.places[0]].to_owned();
-        for (term, places) in self.places.windows(2).enumerate() {
-            let omega = self.omega(term) as f32;
-            Zip::from(&mut guided)
-                .and(predictions[places[1]])
-                .and(predictions[places[0]])
-                .for_each(|guided, upper, lower| *guided += omega * (upper - lower));
-        }
-        guided
-    }
-
-    /// The same sum over x0 = x − σ·v with normalised terms, turned back into a velocity.
+    /// The sum over x0 = x − σ·v, turned back into a velocity.
     fn combine_clean(
         &mut self,
         predictions: &[ArrayView4<f32>],
@@ -137,24 +155,43 @@ impl Guidance {
     ) -> Array4<f32> {
         let clean = |v: &ArrayView4<f32>| Zip::from(x).and(v).map_collect(|x, v| x - sigma * v);
         let clean: Vec<Array4<f32>> = predictions.iter().map(clean).collect();
-        let mut guided = clean[self.places[0]].mapv(f64::from);
-        for term in 0..self.momenta.len() {
-            let (lower, upper) = (&clean[self.places[term]], &clean[self.places[term + 1]]);
-            let difference = (upper - lower).mapv(f64::from);
-            let limits = self.limits(term);
-            let step = normalise(difference, &upper.view(), limits, &mut self.momenta[term]);
-            guided.scaled_add(self.omega(term), &step);
-        }
+        let views: Vec<ArrayView4<f32>> = clean.iter().map(|clean| clean.view()).collect();
+        let guided = self.sum(&views);
         let velocity = |x: &f32, guided: &f64| ((f64::from(*x) - guided) / f64::from(sigma)) as f32;
         Zip::from(x).and(&guided).map_collect(velocity)
     }
 
-    fn omega(&self, term: usize) -> f64 {
-        match self.mode.chain().links[term].0 {
-            Omega::Vid => self.omegas.vid,
-            Omega::Img => self.omegas.img,
-            Omega::Txt => self.omegas.txt,
+    /// base + Σ ω·P(upper − lower) over the chain.
+    fn sum(&mut self, predictions: &[ArrayView4<f32>]) -> Array4<f64> {
+        let places = self.schedule.places.clone();
+        let mut guided = predictions[places[0]].mapv(f64::from);
+        for (term, (omega, _)) in self.mode.chain().links.iter().enumerate() {
+            let (lower, upper) = (&predictions[places[term]], &predictions[places[term + 1]]);
+            let step = self.project(term, lower, upper);
+            guided.scaled_add(self.omegas.weight(*omega), &step);
         }
+        guided
+    }
+
+    /// P(upper − lower) of one term.
+    fn project(
+        &mut self,
+        term: usize,
+        lower: &ArrayView4<f32>,
+        upper: &ArrayView4<f32>,
+    ) -> Array4<f64> {
+        let subtract = |upper: &f32, lower: &f32| f64::from(*upper) - f64::from(*lower);
+        let mut difference = Zip::from(upper).and(lower).map_collect(subtract);
+        let limits = match self.mode.chain().projection {
+            Projection::Plain => return difference,
+            Projection::Damped => {
+                damp(&mut difference, upper);
+                return difference;
+            }
+            Projection::Normalised => self.limits(term),
+            Projection::NormalisedBy(limits) => limits,
+        };
+        normalise(difference, upper, limits, &mut self.momenta[term])
     }
 
     fn limits(&self, term: usize) -> Limits {
@@ -167,7 +204,7 @@ impl Guidance {
         predictions: &[ArrayView4<f32>],
         latents: &ArrayView4<f32>,
     ) -> Result<(), GuidanceError> {
-        let (expected, found) = (self.branches.len(), predictions.len());
+        let (expected, found) = (self.branches().len(), predictions.len());
         if expected != found {
             return Err(GuidanceError::Predictions { expected, found });
         }

@@ -1,79 +1,34 @@
-//! Renderer-only guidance modes (spec G.5, K.12) as data: a chain of forwards, each link weighted
-//! by one omega.
+//! Guidance modes as data: a chain of forwards, each link weighted by one omega (spec G.4, G.5,
+//! K.10, K.12).
 
 use std::fmt;
-use std::str::FromStr;
+
+use bernini_graphs::manifest::Variant;
 
 use super::GuidanceError;
+use super::branch::{Branch, Context, SourceSet};
+use super::projection::Limits;
 
-/// Which clean sources are appended to the noisy tokens (S in ε(S, c) of G.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SourceSet {
-    /// No source: e0.
-    None,
-    /// The first video only (V), with source id 1.
-    FirstVideo,
-    /// Every image and no video (I); source ids count from 1.
-    Images,
-    /// Every video and image (VI); source ids of the whole request (B.9).
-    All,
-}
-
-/// Which text the forward attends to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Context {
-    /// The negative prompt.
-    Negative,
-    /// The prompt.
-    Positive,
-}
-
-/// One forward ε(sources, context).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Branch {
-    /// Sources that the target attends to.
-    pub sources: SourceSet,
-    /// Text that the target attends to.
-    pub context: Context,
-}
-
-/// How many sources a request has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Available {
-    /// Number of source videos.
-    pub videos: usize,
-    /// Number of source images.
-    pub images: usize,
-}
-
-impl SourceSet {
-    /// The smallest name of the same set of tokens: without images and with one video, VI is V.
-    pub fn resolve(self, available: Available) -> Self {
-        match (self, available.videos, available.images) {
-            (Self::None, ..) | (Self::FirstVideo, 0, _) | (Self::Images, _, 0) => Self::None,
-            (Self::All, 0, 0) => Self::None,
-            (Self::All, 0, _) => Self::Images,
-            (Self::All, 1, 0) => Self::FirstVideo,
-            (set, ..) => set,
-        }
-    }
-}
-
-/// The weights of G.5 by name.
+/// The weights by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Omega {
     Vid,
     Img,
     Txt,
+    Tgt,
 }
 
 /// How a link of a chain enters the sum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Projection {
     /// ω·(upper − lower), on velocities.
     Plain,
-    /// ω·N(upper − lower; base upper), on x0 predictions (G.3).
+    /// ω·apg(upper − lower, upper), on velocities (G.3).
+    Damped,
+    /// ω·N(upper − lower; base upper), on x0 predictions (G.3), limited by the request.
     Normalised,
+    /// The same with limits that no flag changes.
+    NormalisedBy(Limits),
 }
 
 /// base + Σ ω·P(upper − lower), where each link's lower end is the upper end of the one before.
@@ -81,17 +36,30 @@ pub(super) struct Chain {
     pub base: Branch,
     pub links: &'static [(Omega, Branch)],
     pub projection: Projection,
+    /// Weights that, at 0 or below, replace their forward by the one before it.
+    pub collapses: &'static [Omega],
+    /// Whether the official sampler runs the last forward twice.
+    pub repeats_last: bool,
 }
 
-const E0: Branch = Branch { sources: SourceSet::None, context: Context::Negative };
-const EV: Branch = Branch { sources: SourceSet::FirstVideo, context: Context::Negative };
-const EI: Branch = Branch { sources: SourceSet::Images, context: Context::Negative };
-const EVI: Branch = Branch { sources: SourceSet::All, context: Context::Negative };
-const ET: Branch = Branch { sources: SourceSet::None, context: Context::Positive };
-const ETI: Branch = Branch { sources: SourceSet::Images, context: Context::Positive };
-const EVTI: Branch = Branch { sources: SourceSet::All, context: Context::Positive };
+const fn branch(sources: SourceSet, context: Context) -> Branch {
+    Branch { sources, context }
+}
 
-/// A `--guidance_mode` of the renderer-only pipeline.
+const E0: Branch = branch(SourceSet::None, Context::Negative);
+const E1: Branch = branch(SourceSet::FirstVideo, Context::Negative);
+const EV: Branch = branch(SourceSet::Videos, Context::Negative);
+const EI: Branch = branch(SourceSet::Images, Context::Negative);
+const EVI: Branch = branch(SourceSet::All, Context::Negative);
+const ET: Branch = branch(SourceSet::None, Context::Positive);
+const ETI: Branch = branch(SourceSet::Images, Context::Positive);
+const EVTI: Branch = branch(SourceSet::All, Context::Positive);
+const EC: Branch = branch(SourceSet::All, Context::Planned);
+
+/// The x0-space step of the full model's v2v_apg (G.4), which ignores the flags.
+const FULL_V2V_LIMITS: Limits = Limits { eta: 1.0, norm_threshold: 50.0, momentum: 0.0 };
+
+/// A `--guidance_mode`; the two models share the name `v2v_apg` and nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum GuidanceMode {
@@ -102,11 +70,15 @@ pub enum GuidanceMode {
     R2vApg,
     V2vApg,
     T2vApg,
+    VaeTxtVitWapg,
+    Rv2vWapg,
+    /// `v2v_apg` of the full model.
+    FullV2vApg,
+    VaeTxtVit,
 }
 
 impl GuidanceMode {
-    /// Every mode, in the order of G.5.
-    pub const ALL: [Self; 7] = [
+    const RENDERER: &[Self] = &[
         Self::Rv2v,
         Self::V2v,
         Self::V2vChain,
@@ -115,6 +87,30 @@ impl GuidanceMode {
         Self::V2vApg,
         Self::T2vApg,
     ];
+    const FULL: &[Self] = &[Self::VaeTxtVitWapg, Self::Rv2vWapg, Self::FullV2vApg, Self::VaeTxtVit];
+
+    /// The modes of a model, in the order of G.4 or G.5.
+    pub fn legal(variant: Variant) -> &'static [Self] {
+        match variant {
+            Variant::Full => Self::FULL,
+            Variant::Renderer => Self::RENDERER,
+        }
+    }
+
+    /// The mode that a model calls `name`.
+    ///
+    /// # Errors
+    /// A name that this model does not know; the error lists those it does.
+    pub fn parse(name: &str, variant: Variant) -> Result<Self, GuidanceError> {
+        let legal = Self::legal(variant);
+        let found = legal.iter().copied().find(|mode| mode.name() == name);
+        found.ok_or_else(|| GuidanceError::UnknownMode {
+            found: name.chars().take(64).collect(),
+            model: if variant == Variant::Full { "full" } else { "renderer-only" },
+            legal: legal.iter().map(|mode| mode.name()).collect::<Vec<_>>().join(", "),
+            hint: hint(name, variant),
+        })
+    }
 
     /// The name on the command line and in case files.
     pub fn name(self) -> &'static str {
@@ -124,44 +120,63 @@ impl GuidanceMode {
             Self::V2vChain => "v2v_chain",
             Self::T2v => "t2v",
             Self::R2vApg => "r2v_apg",
-            Self::V2vApg => "v2v_apg",
+            Self::V2vApg | Self::FullV2vApg => "v2v_apg",
             Self::T2vApg => "t2v_apg",
+            Self::VaeTxtVitWapg => "vae_txt_vit_wapg",
+            Self::Rv2vWapg => "rv2v_wapg",
+            Self::VaeTxtVit => "vae_txt_vit",
         }
     }
 
     pub(super) fn chain(self) -> Chain {
-        use Omega::{Img, Txt, Vid};
-        use Projection::{Normalised, Plain};
-        let (base, links, projection): (_, &[_], _) = match self {
-            Self::Rv2v => (E0, &[(Vid, EV), (Img, EVI), (Txt, EVTI)], Plain),
-            Self::V2v => (EVI, &[(Txt, EVTI)], Plain),
-            Self::V2vChain => (E0, &[(Vid, EV), (Txt, EVTI)], Plain),
-            Self::T2v => (E0, &[(Txt, ET)], Plain),
-            Self::R2vApg => (E0, &[(Img, EI), (Txt, ETI)], Normalised),
-            Self::V2vApg => (EVI, &[(Txt, EVTI)], Normalised),
-            Self::T2vApg => (E0, &[(Txt, ET)], Normalised),
+        use Omega::{Img, Tgt, Txt, Vid};
+        use Projection::{Damped, Normalised, NormalisedBy, Plain};
+        let free = |base, links, projection| Chain {
+            base,
+            links,
+            projection,
+            collapses: &[],
+            repeats_last: false,
         };
-        Chain { base, links, projection }
-    }
-
-    /// The branches of the chain in order, with source sets resolved: equal ones may repeat.
-    pub fn chain_branches(self, available: Available) -> Vec<Branch> {
-        let chain = self.chain();
-        std::iter::once(chain.base)
-            .chain(chain.links.iter().map(|&(_, branch)| branch))
-            .map(|branch| Branch { sources: branch.sources.resolve(available), ..branch })
-            .collect()
-    }
-
-    /// The different forwards that a step needs, in order of first use.
-    pub fn branches(self, available: Available) -> Vec<Branch> {
-        let mut different = Vec::new();
-        for branch in self.chain_branches(available) {
-            if !different.contains(&branch) {
-                different.push(branch);
-            }
+        match self {
+            Self::Rv2v => free(E0, &[(Vid, E1), (Img, EVI), (Txt, EVTI)], Plain),
+            Self::V2v => free(EVI, &[(Txt, EVTI)], Plain),
+            Self::V2vChain => free(E0, &[(Vid, E1), (Txt, EVTI)], Plain),
+            Self::T2v => free(E0, &[(Txt, ET)], Plain),
+            Self::R2vApg => free(E0, &[(Img, EI), (Txt, ETI)], Normalised),
+            Self::V2vApg => free(EVI, &[(Txt, EVTI)], Normalised),
+            Self::T2vApg => free(E0, &[(Txt, ET)], Normalised),
+            Self::FullV2vApg => free(E0, &[(Txt, EC)], NormalisedBy(FULL_V2V_LIMITS)),
+            Self::VaeTxtVitWapg | Self::VaeTxtVit => Chain {
+                base: E0,
+                links: &[(Img, EVI), (Txt, EVTI), (Tgt, EC)],
+                projection: if self == Self::VaeTxtVit { Plain } else { Damped },
+                collapses: &[Img, Txt],
+                repeats_last: false,
+            },
+            Self::Rv2vWapg => Chain {
+                base: E0,
+                links: &[(Vid, EV), (Img, EVI), (Txt, EVTI), (Tgt, EC)],
+                projection: Plain,
+                collapses: &[Vid, Img, Txt, Tgt],
+                repeats_last: true,
+            },
         }
-        different
+    }
+}
+
+/// What to write instead of a mode of the other model.
+fn hint(name: &str, variant: Variant) -> &'static str {
+    let elsewhere = |modes: &[GuidanceMode]| modes.iter().any(|mode| mode.name() == name);
+    match variant {
+        Variant::Full if name == "rv2v" => "; write rv2v_wapg for this model",
+        Variant::Full if elsewhere(GuidanceMode::RENDERER) => {
+            "; this one belongs to the renderer-only model"
+        }
+        Variant::Renderer if elsewhere(GuidanceMode::FULL) => {
+            "; this one needs the full model with its planner"
+        }
+        _ => "",
     }
 }
 
@@ -171,55 +186,31 @@ impl fmt::Display for GuidanceMode {
     }
 }
 
-impl FromStr for GuidanceMode {
-    type Err = GuidanceError;
-
-    fn from_str(text: &str) -> Result<Self, GuidanceError> {
-        let found = Self::ALL.into_iter().find(|mode| mode.name() == text);
-        found.ok_or_else(|| GuidanceError::UnknownMode {
-            found: text.chars().take(64).collect(),
-            legal: Self::ALL.map(Self::name).join(", "),
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const fn sources(videos: usize, images: usize) -> Available {
-        Available { videos, images }
-    }
-
     #[test]
-    fn names_round_trip_and_unknown_ones_list_the_legal() {
-        for mode in GuidanceMode::ALL {
-            assert_eq!(mode.name().parse::<GuidanceMode>().unwrap(), mode);
+    fn names_round_trip_within_their_model() {
+        for variant in [Variant::Full, Variant::Renderer] {
+            for &mode in GuidanceMode::legal(variant) {
+                assert_eq!(GuidanceMode::parse(mode.name(), variant).unwrap(), mode);
+            }
         }
-        let error = "rv2v_wapgg".parse::<GuidanceMode>().unwrap_err().to_string();
-        assert!(error.contains("rv2v_wapgg") && error.contains("v2v_chain, t2v, r2v_apg"));
+        let full = GuidanceMode::parse("v2v_apg", Variant::Full).unwrap();
+        assert_ne!(full, GuidanceMode::parse("v2v_apg", Variant::Renderer).unwrap());
     }
 
     #[test]
-    fn a_full_request_runs_the_forwards_of_the_specification() {
-        let counts = GuidanceMode::ALL.map(|mode| mode.branches(sources(2, 3)).len());
-        assert_eq!(counts, [4, 2, 3, 2, 3, 2, 2]);
-    }
-
-    #[test]
-    fn equal_forwards_run_once() {
-        let rv2v = |videos, images| GuidanceMode::Rv2v.branches(sources(videos, images));
-        assert_eq!(rv2v(0, 0), [E0, ET]);
-        assert_eq!(rv2v(0, 2), [E0, EI, ETI]);
-        let text_and_video = Branch { context: Context::Positive, ..EV };
-        assert_eq!(rv2v(1, 0), [E0, EV, text_and_video]);
-        assert_eq!(rv2v(2, 0), [E0, EV, EVI, EVTI]);
-        assert_eq!(rv2v(1, 1), [E0, EV, EVI, EVTI]);
-    }
-
-    #[test]
-    fn images_alone_leave_the_video_out() {
-        assert_eq!(GuidanceMode::R2vApg.branches(sources(1, 1)), [E0, EI, ETI]);
-        assert_eq!(GuidanceMode::R2vApg.branches(sources(1, 0)), [E0, ET]);
+    fn unknown_modes_list_the_legal_and_suggest() {
+        let error = |name, variant| GuidanceMode::parse(name, variant).unwrap_err().to_string();
+        let rv2v = error("rv2v", Variant::Full);
+        assert!(rv2v.contains("vae_txt_vit_wapg, rv2v_wapg, v2v_apg, vae_txt_vit"), "{rv2v}");
+        assert!(rv2v.ends_with("write rv2v_wapg for this model"), "{rv2v}");
+        assert!(error("t2v_apg", Variant::Full).ends_with("belongs to the renderer-only model"));
+        let needs_planner = error("rv2v_wapg", Variant::Renderer);
+        assert!(needs_planner.contains("rv2v, v2v, v2v_chain, t2v, r2v_apg, v2v_apg, t2v_apg"));
+        assert!(needs_planner.ends_with("with its planner"), "{needs_planner}");
+        assert!(error("nonsense", Variant::Full).ends_with("vae_txt_vit"));
     }
 }

@@ -1,10 +1,14 @@
-//! N(d, base; eta, threshold, momentum) of spec G.3: a guidance term that is averaged over steps,
-//! limited in length, and weakened along its base.
+//! The projections of spec G.3. N(d, base; eta, threshold, momentum): a guidance term that is
+//! averaged over steps, limited in length, and weakened along its base. apg(d, ref): one that is
+//! weakened along its reference, over the whole latent.
 
 use ndarray::{Array4, ArrayView3, ArrayView4, ArrayViewMut3, Axis, Zip};
 
+/// Share that apg keeps of the part along its reference.
+const KEPT_ALONG: f64 = 0.2;
+
 /// Settings of one term.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Limits {
     pub eta: f64,
     /// Longest a frame of the term may be; 0 or less lifts the limit.
@@ -57,6 +61,19 @@ fn normalise_frame(mut d: ArrayViewMut3<f64>, base: &ArrayView3<f32>, limits: Li
     d.scaled_add((limits.eta - 1.0) * along, &unit);
 }
 
+/// apg over the whole latents [16,T,h,w], in place: (d − c·ref) + 0.2·c·ref.
+pub(super) fn damp(difference: &mut Array4<f64>, reference: &ArrayView4<f32>) {
+    let (dot, square) =
+        Zip::from(&*difference).and(reference).fold((0.0, 0.0), |(dot, sum), d, r| {
+            let r = f64::from(*r);
+            (dot + d * r, sum + r * r)
+        });
+    let along = dot / square.max(1e-8);
+    Zip::from(difference)
+        .and(reference)
+        .for_each(|d, &r| *d -= (1.0 - KEPT_ALONG) * along * f64::from(r));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,6 +121,22 @@ mod tests {
         let limits = Limits { momentum: -0.5, ..FREE };
         let mut next = || normalise(difference.clone(), &base.view(), limits, &mut momentum);
         assert_eq!([next(), next(), next()].map(|d| d[[0, 0, 0, 0]]), [3.0, 1.5, 2.25]);
+    }
+
+    #[test]
+    fn damping_keeps_a_fifth_along_the_reference_of_the_whole_latent() {
+        let (difference, base) = example();
+        let mut damped = difference.clone();
+        damp(&mut damped, &base.view());
+        // c = Σ 2·4(t+1) / Σ 4 = 4; only where the reference lies, 0.8·4·2 goes.
+        assert_eq!(damped[[0, 2, 0, 0]], 9.0);
+        for t in 0..3 {
+            assert!(
+                (damped[[1, t, 0, 1]] - (difference[[1, t, 0, 1]] - 0.8 * 4.0 * 2.0)).abs() < 1e-12
+            );
+        }
+        damp(&mut damped, &Array4::zeros(base.dim()).view());
+        assert!(damped.iter().all(|d| d.is_finite()));
     }
 
     #[test]

@@ -3,6 +3,7 @@ use super::*;
 const OMEGAS: Omegas = Omegas { vid: 1.25, img: 4.5, txt: 4.0, tgt: 0.5, scale: 0.8 };
 const APG: ApgParams = ApgParams { eta: 0.5, norm_threshold: [50.0; 3], momentum: 0.0 };
 const BOTH: Available = Available { videos: 1, images: 2 };
+const NOTHING: Available = Available { videos: 0, images: 0 };
 
 fn guidance(mode: GuidanceMode, available: Available) -> Guidance {
     Guidance::new(mode, available, OMEGAS, APG).unwrap()
@@ -39,8 +40,7 @@ fn the_switch_scales_every_omega_once() {
 /// Without sources e0 = eV = eVI: two predictions must give what four equal ones would.
 #[test]
 fn shared_forwards_give_the_plain_result() {
-    let none = Available { videos: 0, images: 0 };
-    let mut shared = guidance(GuidanceMode::Rv2v, none);
+    let mut shared = guidance(GuidanceMode::Rv2v, NOTHING);
     assert_eq!(shared.branches().len(), 2);
     let mut plain = guidance(GuidanceMode::Rv2v, BOTH);
     assert_eq!(combine(&mut shared, &[1.0, 3.0]), combine(&mut plain, &[1.0, 1.0, 1.0, 3.0]));
@@ -75,4 +75,54 @@ fn settings_must_be_finite() {
     assert!(error.to_string().contains("norm_threshold"), "{error}");
     let omegas = Omegas { img: f64::INFINITY, ..OMEGAS };
     assert!(Guidance::new(GuidanceMode::T2v, BOTH, omegas, APG).is_err());
+}
+
+/// Without sources e1 = e0: three predictions must give what the official four do; with rv2v five
+/// instead of six, and with every source left out three.
+#[test]
+fn the_reference_schedule_gives_the_same_velocity() {
+    let value = |branch: &Branch| match (branch.context, branch.sources) {
+        (Context::Negative, SourceSet::None) => 1.0,
+        (Context::Negative, SourceSet::FirstVideo) => 2.5,
+        (Context::Negative, _) => 4.0,
+        (Context::Positive, _) => 7.0,
+        (Context::Planned, _) => 6.0,
+    };
+    let run = |guidance: &mut Guidance| {
+        let values: Vec<f32> = guidance.branches().iter().map(value).collect();
+        combine(guidance, &values)
+    };
+    for (mode, available, unique, official) in [
+        (GuidanceMode::VaeTxtVitWapg, NOTHING, 3, 4),
+        (GuidanceMode::Rv2vWapg, NOTHING, 3, 6),
+        (GuidanceMode::Rv2vWapg, BOTH, 5, 6),
+    ] {
+        let mut shared = guidance(mode, available);
+        let mut reference = guidance(mode, available).with_reference_schedule(true);
+        assert_eq!((shared.branches().len(), reference.branches().len()), (unique, official));
+        assert_eq!(run(&mut shared), run(&mut reference), "{mode}");
+        shared.switch_to_low_noise();
+        reference.switch_to_low_noise();
+        assert_eq!(reference.branches().len(), official);
+        assert_eq!(run(&mut shared), run(&mut reference), "{mode} after the switch");
+    }
+}
+
+#[test]
+fn a_scale_of_zero_collapses_every_term_after_the_switch() {
+    let omegas = Omegas { scale: 0.0, ..OMEGAS };
+    let mut rv2v = Guidance::new(GuidanceMode::Rv2vWapg, BOTH, omegas, APG).unwrap();
+    assert_eq!(rv2v.branches().len(), 5);
+    rv2v.switch_to_low_noise();
+    assert_eq!(combine(&mut rv2v, &[3.0]), 3.0);
+}
+
+#[test]
+fn the_full_model_ignores_the_settings_of_apg() {
+    let wild = ApgParams { eta: -3.0, norm_threshold: [0.01; 3], momentum: 0.9 };
+    let mut ignored = Guidance::new(GuidanceMode::FullV2vApg, BOTH, OMEGAS, wild).unwrap();
+    let mut usual = guidance(GuidanceMode::FullV2vApg, BOTH);
+    for _ in 0..2 {
+        assert_eq!(combine(&mut ignored, &[1.0, 2.5]), combine(&mut usual, &[1.0, 2.5]));
+    }
 }
