@@ -254,7 +254,7 @@ fn inspect_names_missing_extra_and_wrong_shape_at_once() {
 fn tensors_of_strange_types_and_prefixes_are_findings() {
     let fixture = Fixture::new(Variant::Full);
     let shard = fixture.path("bernini/model-00001-of-00005.safetensors");
-    edit_header(&shard, |header| header.replacen("\"mllm.model.norm", "\"mlm.model.norm", 1));
+    edit_header(&shard, |header| header.replacen("\"mllm.visual.merger.ln", "\"mlm.ln", 1));
     edit_header(&fixture.path(VAE), |header| {
         let start = header.find("\"decoder.conv_in.bias\"").unwrap();
         let (before, after) = header.split_at(start);
@@ -265,8 +265,9 @@ fn tensors_of_strange_types_and_prefixes_are_findings() {
     };
     let found: Vec<_> = report.findings.iter().map(ToString::to_string).collect();
     let expected = [
+        "vision: tensor mllm.visual.merger.ln_q.weight is missing: expected shape [24]",
         "vae: tensor decoder.conv_in.bias: expected F32, F16 or BF16, found I32",
-        "tensor mlm.model.norm.weight [48] has a prefix that no component has",
+        "tensor mlm.ln_q.weight [24] has a prefix that no component has",
     ];
     assert_eq!(found, expected);
 }

@@ -7,14 +7,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bernini_calibration::{Amax, CalibrationTable, Policy, TABLE_SCHEMA};
-use bernini_exporter::checkpoint::{ComponentTensors, StoredType};
+use bernini_exporter::checkpoint::StoredType;
 use bernini_exporter::synth::{self, Blueprint, SynthTensor, SynthWeights, Values};
 use bernini_exporter::{
-    Calibration, Checkpoint, ExportError, ExportOptions, InspectError, Progress, export,
-    export_component, inspect,
+    Calibration, Checkpoint, ExportError, ExportOptions, InspectError, Progress, export, inspect,
 };
 use bernini_graphs::manifest::{EXPORT_MANIFEST, ExportManifest, PrecisionName, Variant};
-use bernini_graphs::{Component, Precision};
 use serde_json::Value;
 
 use crate::common::{Fixture, contents};
@@ -106,7 +104,7 @@ fn a_foreign_folder_is_not_touched() {
 }
 
 #[test]
-fn both_layouts_export_the_same_bytes() {
+fn both_layouts_export_the_same_renderer() {
     let [renderer, full] = [Variant::Renderer, Variant::Full].map(|layout| {
         let fixture = Fixture::new(layout);
         assert!(inspect(&fixture.checkpoint(), false).unwrap().ok());
@@ -115,9 +113,12 @@ fn both_layouts_export_the_same_bytes() {
         let manifest = files.remove(Path::new(EXPORT_MANIFEST)).unwrap();
         let manifest: ExportManifest = serde_json::from_slice(&manifest).unwrap();
         assert_eq!(manifest.variant, layout);
+        assert_eq!(manifest.submodules.len(), if layout == Variant::Full { 14 } else { 9 });
         files
     });
-    assert!(renderer == full);
+    assert!(renderer.iter().all(|(name, bytes)| full.get(name) == Some(bytes)));
+    let more: Vec<_> = full.keys().filter(|name| !renderer.contains_key(*name)).collect();
+    assert_eq!(more.len(), 2 * 5 + 2 + 5 + 4 + 1, "{more:?}");
 }
 
 #[test]
@@ -234,31 +235,4 @@ fn checkpoints_with_the_reference_libraries_names_are_accepted_in_three_types() 
             assert_eq!(table.len() % 64, 461 * 20 * if wide { 4 } else { 2 } % 64);
         }
     }
-}
-
-#[test]
-fn one_component_is_exported_without_the_others() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut blueprint = golden(StoredType::F32);
-    let whole = dir.path().join("whole");
-    blueprint.write(&whole).unwrap();
-    let configs = Checkpoint::open(&whole).unwrap().configs().clone();
-    blueprint.files.clear();
-    blueprint.weights.retain(|weights| weights.folder == "vae");
-    let source = dir.path().join("vae only");
-    blueprint.write(&source).unwrap();
-
-    let tensors = ComponentTensors::open(&source.join("vae")).unwrap();
-    let out = dir.path().join("out");
-    export_component(&tensors, Component::Vae, &configs, Precision::F32, true, &out).unwrap();
-    let names: Vec<_> = contents(&out).into_keys().map(|name| name.display().to_string()).collect();
-    let expected = [
-        "vae_decoder.weights",
-        "vae_decoder_first.onnx",
-        "vae_decoder_next.onnx",
-        "vae_encoder.weights",
-        "vae_encoder_first.onnx",
-        "vae_encoder_next.onnx",
-    ];
-    assert_eq!(names, expected);
 }
