@@ -8,6 +8,16 @@ use std::fmt;
 /// One graph of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Submodule {
+    /// Vision tower: patches to features.
+    Vision,
+    /// Language model of the planner.
+    PlannerLm,
+    /// Connector to the flow head.
+    PredVit,
+    /// Flow-matching head.
+    FlowHead,
+    /// Connector to the renderer's context.
+    ProjGen,
     /// UMT5: token embeddings to hidden states.
     TextEncoder,
     /// Cross-attention keys and values of the high-noise expert.
@@ -30,7 +40,12 @@ pub enum Submodule {
 
 impl Submodule {
     /// Every submodule, in pipeline order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 14] = [
+        Self::Vision,
+        Self::PlannerLm,
+        Self::PredVit,
+        Self::FlowHead,
+        Self::ProjGen,
         Self::TextEncoder,
         Self::TransformerContext,
         Self::Transformer,
@@ -45,6 +60,11 @@ impl Submodule {
     /// File stem of the graph.
     pub fn stem(self) -> &'static str {
         match self {
+            Self::Vision => "vision",
+            Self::PlannerLm => "planner_lm",
+            Self::PredVit => "pred_vit",
+            Self::FlowHead => "flow_head",
+            Self::ProjGen => "proj_gen",
             Self::TextEncoder => "text_encoder",
             Self::TransformerContext => "transformer_context",
             Self::Transformer => "transformer",
@@ -66,6 +86,10 @@ impl Submodule {
     /// tensors; no tensor is shared between components.
     pub fn component(self) -> Component {
         match self {
+            Self::Vision => Component::Vision,
+            Self::PlannerLm => Component::PlannerLm,
+            Self::PredVit | Self::ProjGen => Component::Connector,
+            Self::FlowHead => Component::FlowHead,
             Self::TextEncoder => Component::TextEncoder,
             Self::TransformerContext | Self::Transformer => Component::Transformer,
             Self::Transformer2Context | Self::Transformer2 => Component::Transformer2,
@@ -95,6 +119,16 @@ impl fmt::Display for Submodule {
 /// A part of the checkpoint with its own tensors and its own config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Component {
+    /// Vision tower of Qwen2.5-VL.
+    Vision,
+    /// Language model of Qwen2.5-VL.
+    PlannerLm,
+    /// What lies between planner, flow head and renderer.
+    Connector,
+    /// Flow-matching head.
+    FlowHead,
+    /// The learned embedding of a target token that is not revealed yet.
+    MaskTokens,
     /// UMT5.
     TextEncoder,
     /// The high-noise expert.
@@ -106,13 +140,27 @@ pub enum Component {
 }
 
 impl Component {
-    /// Every component, in pipeline order.
-    pub const ALL: [Self; 4] =
+    /// The components of a renderer-only checkpoint, in pipeline order.
+    pub const RENDERER: [Self; 4] =
         [Self::TextEncoder, Self::Transformer, Self::Transformer2, Self::Vae];
 
-    /// Folder in the diffusers layout, and name in messages.
+    /// The components that the full package adds.
+    pub const PLANNER: [Self; 5] =
+        [Self::Vision, Self::PlannerLm, Self::Connector, Self::FlowHead, Self::MaskTokens];
+
+    /// Whether a renderer-only checkpoint lacks it.
+    pub fn is_planner(self) -> bool {
+        Self::PLANNER.contains(&self)
+    }
+
+    /// Name in messages, and of a renderer component the folder in the diffusers layout.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Vision => "vision",
+            Self::PlannerLm => "planner_lm",
+            Self::Connector => "connector",
+            Self::FlowHead => "flow_head",
+            Self::MaskTokens => "mask_tokens",
             Self::TextEncoder => "text_encoder",
             Self::Transformer => "transformer",
             Self::Transformer2 => "transformer_2",
@@ -120,16 +168,88 @@ impl Component {
         }
     }
 
-    /// Tensors that no graph reads, by name without prefix, each with the reason.
-    pub fn skipped(self) -> &'static [(&'static str, &'static str)] {
-        match self {
-            Self::TextEncoder => &[
-                ("shared.weight", "token embedding: a table read by row"),
-                ("encoder.embed_tokens.weight", "duplicate of shared.weight"),
-            ],
-            _ => &[],
+    /// Why no graph reads the tensor `name`, if that is so on purpose. `layers` is the number of
+    /// layers that the language model's graph runs.
+    pub fn skipped(self, name: &str, layers: usize) -> Option<&'static str> {
+        match (self, name) {
+            (Self::TextEncoder, "shared.weight") => Some("token embedding: a table read by row"),
+            (Self::TextEncoder, "encoder.embed_tokens.weight") => {
+                Some("duplicate of shared.weight")
+            }
+            (Self::PlannerLm, "model.embed_tokens.weight") => {
+                Some("token embedding: a table read by row")
+            }
+            (Self::PlannerLm, "lm_head.weight") => Some("nothing is generated token by token"),
+            (Self::PlannerLm, "model.norm.weight") => Some("the output is taken before the norm"),
+            (Self::PlannerLm, name) if name.starts_with(&format!("model.layers.{layers}.")) => {
+                Some("the output is taken before the last layer")
+            }
+            (Self::MaskTokens, "mask_tokens") => Some("row 0 is a table; no other row is used"),
+            _ => None,
         }
     }
+}
+
+/// Ports of the vision tower.
+pub mod vision {
+    /// f32 `[frames, 4·frame_tokens, 1176]`: pixels of each patch, in the processor's order (C.5).
+    pub const PATCHES: &str = "patches";
+    /// f32 `[patches, head_dim / 2]`: cosines of the rotary angles.
+    pub const ROPE_COS: &str = "rope_cos";
+    /// f32 `[patches, head_dim / 2]`: sines of the rotary angles.
+    pub const ROPE_SIN: &str = "rope_sin";
+    /// i64 `[windows, window_patches]`: the patch in each place, any where it is empty.
+    pub const WINDOW_GATHER: &str = "window_gather";
+    /// i64 `[patches]`: the place of each patch.
+    pub const WINDOW_SCATTER: &str = "window_scatter";
+    /// f32 `[windows, 1, 1, window_patches]`: 0, or a large negative number on empty places.
+    pub const WINDOW_BIAS: &str = "window_bias";
+    /// f32 `[frames·frame_tokens, out_hidden_size]`.
+    pub const FEATURES: &str = "features";
+}
+
+/// Ports of the planner's language model.
+pub mod planner_lm {
+    /// f32 `[batch, tokens, hidden_size]`.
+    pub const EMBEDS: &str = "embeds";
+    /// f32 `[batch, tokens, head_dim / 2]`: cosines of the rotary angles.
+    pub const ROPE_COS: &str = "rope_cos";
+    /// f32 `[batch, tokens, head_dim / 2]`: sines of the rotary angles.
+    pub const ROPE_SIN: &str = "rope_sin";
+    /// `[layers, batch, kv_heads, past, head_dim]`; past may be 0.
+    pub const PAST_KEYS: &str = "past_keys";
+    /// `[layers, batch, kv_heads, past, head_dim]`; past may be 0.
+    pub const PAST_VALUES: &str = "past_values";
+    /// f32 `[batch, 1, tokens, past + tokens]`: 0, or a large negative number.
+    pub const BIAS: &str = "bias";
+    /// f32 `[batch, tokens, hidden_size]`: the residual stream before the last layer.
+    pub const HIDDEN: &str = "hidden";
+    /// `[layers, batch, kv_heads, tokens, head_dim]`: keys of these tokens.
+    pub const KEYS: &str = "keys";
+    /// `[layers, batch, kv_heads, tokens, head_dim]`: values of these tokens.
+    pub const VALUES: &str = "values";
+}
+
+/// Ports of both connectors.
+pub mod connector {
+    /// f32 `[rows, hidden_size]`, of `proj_gen` `[1, tokens, hidden_size]`.
+    pub const HIDDEN: &str = "hidden";
+    /// f32 `[rows, out_dim_for_vit]`: conditions of the flow head.
+    pub const COND: &str = "cond";
+    /// f32 `[1, tokens, out_dim_for_gen]`: rows of the renderer's context.
+    pub const ROWS: &str = "rows";
+}
+
+/// Ports of the flow head.
+pub mod flow_head {
+    /// f32 `[rows, target_channels]`.
+    pub const X: &str = "x";
+    /// f32 `[1, 256]`: sinusoid of t.
+    pub const T_EMBED: &str = "t_embed";
+    /// f32 `[rows, z_channels]`.
+    pub const COND: &str = "cond";
+    /// f32 `[rows, target_channels]`.
+    pub const VELOCITY: &str = "velocity";
 }
 
 /// Ports of the text encoder.

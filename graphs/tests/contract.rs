@@ -35,7 +35,7 @@ fn release() -> Configs {
     transformer.validate().unwrap();
     text_encoder.validate().unwrap();
     vae.validate().unwrap();
-    Configs { text_encoder, transformer_2: transformer.clone(), transformer, vae }
+    Configs { planner: None, text_encoder, transformer_2: transformer.clone(), transformer, vae }
 }
 
 /// Every tensor that a submodule asks an empty checkpoint for.

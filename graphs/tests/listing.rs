@@ -30,6 +30,7 @@ fn configs() -> Configs {
     let parsed: bernini_graphs::config::TransformerConfig =
         serde_json::from_value(transformer).unwrap();
     Configs {
+        planner: None,
         text_encoder: serde_json::from_value(text_encoder).unwrap(),
         transformer: parsed.clone(),
         transformer_2: parsed,

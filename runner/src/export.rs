@@ -5,11 +5,14 @@ use std::io::Read;
 use std::path::{Component as PathPart, Path, PathBuf};
 use std::sync::Arc;
 
-use bernini_graphs::config::{TextEncoderConfig, TransformerConfig, VaeConfig};
-use bernini_graphs::manifest::{
-    EXPORT_MANIFEST, EXPORT_SCHEMA, ExportManifest, FileEntry, PrecisionName,
+use bernini_graphs::config::{
+    ConnectorConfig, FlowHeadConfig, PlannerConfig, TextEncoderConfig, TransformerConfig,
+    VaeConfig, VisionConfig,
 };
-use bernini_graphs::models::Configs;
+use bernini_graphs::manifest::{
+    EXPORT_MANIFEST, EXPORT_SCHEMA, ExportManifest, FileEntry, PrecisionName, Variant,
+};
+use bernini_graphs::models::{Configs, PlannerConfigs};
 use bernini_graphs::{Component, Submodule};
 use serde::de::DeserializeOwned;
 
@@ -70,6 +73,12 @@ impl Export {
         Ok(self.path(entry.ok_or_else(missing)?))
     }
 
+    /// Where the table called `name` lies.
+    pub fn table_path(&self, name: &'static str) -> Result<PathBuf, ExportError> {
+        let missing = || ExportError::Unlisted { folder: self.inner.folder.clone(), name };
+        Ok(self.path(self.manifest().tables.get(name).ok_or_else(missing)?))
+    }
+
     /// Refuses what ONNX Runtime on CPU cannot compute.
     pub fn require_f32(&self) -> Result<(), ExportError> {
         let found = self.manifest().precision;
@@ -126,7 +135,31 @@ fn read_configs(folder: &Path, manifest: &ExportManifest) -> Result<Configs, Exp
     for (component, check) in checks {
         check.map_err(|source| ExportError::Config { folder: folder.into(), component, source })?;
     }
-    Ok(Configs { text_encoder, transformer, transformer_2, vae })
+    let planner = match manifest.variant {
+        Variant::Renderer => None,
+        Variant::Full => Some(read_planner_configs(folder, &path)?),
+    };
+    Ok(Configs { planner, text_encoder, transformer, transformer_2, vae })
+}
+
+fn read_planner_configs(
+    folder: &Path,
+    path: &impl Fn(Component) -> Result<PathBuf, ExportError>,
+) -> Result<PlannerConfigs, ExportError> {
+    let vision: VisionConfig = read_json(&path(Component::Vision)?)?;
+    let lm: PlannerConfig = read_json(&path(Component::PlannerLm)?)?;
+    let connector: ConnectorConfig = read_json(&path(Component::Connector)?)?;
+    let flow_head: FlowHeadConfig = read_json(&path(Component::FlowHead)?)?;
+    let checks = [
+        (Component::Vision, vision.validate()),
+        (Component::PlannerLm, lm.validate()),
+        (Component::Connector, connector.validate()),
+        (Component::FlowHead, flow_head.validate()),
+    ];
+    for (component, check) in checks {
+        check.map_err(|source| ExportError::Config { folder: folder.into(), component, source })?;
+    }
+    Ok(PlannerConfigs { vision, lm, connector, flow_head })
 }
 
 /// Reads a JSON file of bounded size.

@@ -1,22 +1,30 @@
 //! One generation request, and what it comes to before any weight is touched.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use bernini_graphs::manifest::Variant;
 
 use crate::guidance::{ApgParams, Available, Guidance, GuidanceError, GuidanceMode, Omegas};
 use crate::latents::Grid;
-use crate::media::{self, MediaError, Sampling, Sink};
+use crate::media::{self, MediaError, Sampling, Sink, VideoInfo, VitError};
+use crate::planner::{GeometryError, TargetGeometry, TargetRequest, vit_frames};
 use crate::prompts;
 use crate::renderer::SourceIds;
 use crate::scheduler::{Scheduler, SchedulerError, SchedulerKind};
 use crate::text::{self, TextError};
 
-/// Short sides below this are scaled up (C.1, renderer-only pipeline).
-const MIN_SIZE: u32 = 1;
+/// Short sides of sources below this are scaled up (C.1).
+const fn min_size(variant: Variant) -> u32 {
+    match variant {
+        Variant::Full => 240,
+        Variant::Renderer => 1,
+    }
+}
 /// Most frames and longest side that a request may ask for.
 const MAX_FRAMES: usize = 1024;
 const MAX_SIDE: u32 = 4096;
 
-/// Everything that a user can ask of the renderer-only pipeline; flags of spec H.3.
+/// Everything that a user can ask for; flags of spec H.3.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// Task name, which chooses the system prompt (H.2).
@@ -63,7 +71,15 @@ pub struct Request {
     pub apg: ApgParams,
     /// Numbers of the sources.
     pub source_ids: SourceIds,
-    /// Recompute cross-attention keys and values in every forward instead of keeping them.
+    /// Planner: MaskGIT steps.
+    pub planning_step: usize,
+    /// Planner: weight of the prompt in the flow head.
+    pub vit_txt_cfg: f64,
+    /// Planner: weight of the sources in the flow head; `None` leaves their branch out.
+    pub vit_img_cfg: Option<f64>,
+    /// Planner: steps of the flow head.
+    pub vit_denoising_step: usize,
+    /// Compute everything anew and every branch, as the official code does; same result.
     pub reference_schedule: bool,
 }
 
@@ -72,8 +88,12 @@ pub struct Request {
 pub struct SourcePlan {
     /// The file.
     pub path: PathBuf,
-    /// Frames to read of a video; `None` for an image.
+    /// Frames of a video that the VAE reads; `None` for an image.
     pub frames: Option<Vec<usize>>,
+    /// Frames of a video that the vision tower reads; `None` for an image.
+    pub vit_frames: Option<Vec<usize>>,
+    /// Whether guidance treats it as a video.
+    pub is_video: bool,
     /// Width at which it enters the VAE.
     pub width: u32,
     /// Height at which it enters the VAE.
@@ -91,6 +111,8 @@ pub struct Plan {
     pub width: u32,
     /// Height of the result.
     pub height: u32,
+    /// Full model: the target as the planner sees it.
+    pub target: Option<TargetGeometry>,
 }
 
 impl Plan {
@@ -102,18 +124,18 @@ impl Plan {
 
     /// How many sources of each kind there are.
     pub fn available(&self) -> Available {
-        let videos = self.sources.iter().filter(|source| source.frames.is_some()).count();
+        let videos = self.sources.iter().filter(|source| source.is_video).count();
         Available { videos, images: self.sources.len() - videos }
     }
 }
 
 impl Request {
-    /// Checks everything that can be checked without weights, and applies C.1, C.2 and K.12.
-    pub fn plan(&self) -> Result<Plan, RequestError> {
+    /// Checks everything that can be checked without weights, and applies C.1–C.3 and K.12.
+    pub fn plan(&self, variant: Variant) -> Result<Plan, RequestError> {
         self.check_numbers()?;
         text::check_prompt("prompt", &self.prompt)?;
         let optional = [("neg_prompt", &self.neg_prompt), ("system_prompt", &self.system_prompt)];
-        for (field, text) in optional.into_iter().filter(|(_, text)| !text.is_empty()) {
+        for (field, text) in optional.into_iter().filter(|(_, text)| !text.trim().is_empty()) {
             text::check_prompt(field, text)?;
         }
         if prompts::system_prompt(&self.task_type).is_none() {
@@ -121,32 +143,86 @@ impl Request {
             return Err(RequestError::Task { found: self.task_type.clone(), legal });
         }
         Scheduler::new(self.scheduler, self.num_inference_steps, self.flow_shift)?;
-        let mut sources = vec![];
+        let (mut sources, mut first) = (vec![], None);
         for path in &self.videos {
             let info = media::probe(path)?;
-            let sampling = Sampling::vae(self.fps, self.num_frames, true);
-            let frames = Some(sampling.frame_indices(info.frames, info.fps));
-            let (width, height) = self.source_size(info.width, info.height);
-            sources.push(SourcePlan { path: path.clone(), frames, width, height });
+            sources.push(self.video(path, &info, variant)?);
+            first.get_or_insert(info);
         }
         for path in self.image.iter().chain(&self.images) {
-            let picture = media::load_image(path)?;
-            let (width, height) = self.source_size(picture.width(), picture.height());
-            sources.push(SourcePlan { path: path.clone(), frames: None, width, height });
+            sources.push(self.picture(path, variant)?);
         }
-        let plan = self.output_shape(sources)?;
+        let plan = match variant {
+            Variant::Full => self.full_plan(sources, first.as_ref())?,
+            Variant::Renderer => self.renderer_plan(sources)?,
+        };
         Guidance::new(self.guidance_mode, plan.available(), self.omegas, self.apg)?;
         Sink::check(&self.output, plan.frames)?;
         Ok(plan)
     }
 
-    fn source_size(&self, width: u32, height: u32) -> (u32, u32) {
-        media::vae_size(width, height, self.max_image_size, MIN_SIZE)
+    fn video(
+        &self,
+        path: &Path,
+        info: &VideoInfo,
+        variant: Variant,
+    ) -> Result<SourcePlan, RequestError> {
+        let full = variant == Variant::Full;
+        let sampling = Sampling::vae(self.fps, self.num_frames, !full);
+        let frames = sampling.frame_indices(info.frames, info.fps);
+        let (width, height) = self.source_size(info.width, info.height, variant)?;
+        Ok(SourcePlan {
+            path: path.into(),
+            // The full sampler tells videos by their latents: a single frame is an image (B.9).
+            is_video: !full || frames.len() > 1,
+            vit_frames: Some(vit_frames(info, self.fps, self.num_frames)),
+            frames: Some(frames),
+            width,
+            height,
+        })
+    }
+
+    fn picture(&self, path: &Path, variant: Variant) -> Result<SourcePlan, RequestError> {
+        let picture = media::load_image(path)?;
+        let (width, height) = self.source_size(picture.width(), picture.height(), variant)?;
+        let (frames, vit_frames) = (None, None);
+        Ok(SourcePlan { path: path.into(), frames, vit_frames, is_video: false, width, height })
+    }
+
+    /// Size at which a source enters the VAE; the vision tower must take it too.
+    fn source_size(
+        &self,
+        width: u32,
+        height: u32,
+        variant: Variant,
+    ) -> Result<(u32, u32), RequestError> {
+        if variant == Variant::Full {
+            media::vit_size(width, height)?;
+        }
+        Ok(media::vae_size(width, height, self.max_image_size, min_size(variant)))
+    }
+
+    /// Sizes of the full model (C.3): the flags' where they are given, else the first video's.
+    fn full_plan(
+        &self,
+        sources: Vec<SourcePlan>,
+        video: Option<&VideoInfo>,
+    ) -> Result<Plan, RequestError> {
+        let target = TargetGeometry::new(&TargetRequest {
+            num_frames: self.num_frames,
+            height: self.height,
+            width: self.width,
+            fps: self.fps,
+            max_image_size: self.max_image_size,
+            video,
+        })?;
+        let TargetGeometry { frames, width, height, .. } = target;
+        Ok(Plan { sources, frames, width, height, target: Some(target) })
     }
 
     /// Size from the first video, else from the image, else from the flags; the video's length
     /// bounds the frames.
-    fn output_shape(&self, sources: Vec<SourcePlan>) -> Result<Plan, RequestError> {
+    fn renderer_plan(&self, sources: Vec<SourcePlan>) -> Result<Plan, RequestError> {
         let video = sources.first().and_then(|first| first.frames.as_ref());
         let latent_frames = video.map(|frames| media::latent_frames(frames.len()));
         let frames = media::output_frames(self.num_frames, latent_frames);
@@ -155,7 +231,7 @@ impl Request {
             Some(source) => (source.width, source.height),
             None => (self.snap("width", self.width)?, self.snap("height", self.height)?),
         };
-        Ok(Plan { sources, frames, width, height })
+        Ok(Plan { sources, frames, width, height, target: None })
     }
 
     /// Rounds a side to a multiple of 16, half to even as Python does.
@@ -179,6 +255,12 @@ impl Request {
         range("width", self.width.into(), 0..=MAX_SIDE.into())?;
         range("max_image_size", self.max_image_size.into(), 16..=MAX_SIDE.into())?;
         range("fps", self.fps.into(), 1..=240)?;
+        range("planning_step", self.planning_step as u64, 1..=1000)?;
+        range("vit_denoising_step", self.vit_denoising_step as u64, 1..=1000)?;
+        let weights = [("vit_txt_cfg", Some(self.vit_txt_cfg)), ("vit_img_cfg", self.vit_img_cfg)];
+        if let Some((field, _)) = weights.iter().find(|(_, w)| w.is_some_and(|w| !w.is_finite())) {
+            return Err(RequestError::NotFinite { field });
+        }
         range("max_trained_src_id", self.source_ids.max_trained as u64, 1..=1024)
     }
 }
@@ -198,6 +280,18 @@ pub enum RequestError {
         /// Largest legal value.
         high: u64,
     },
+    /// A weight that is no number.
+    #[error("{field}: expected a finite number")]
+    NotFinite {
+        /// The flag.
+        field: &'static str,
+    },
+    /// A picture that the vision tower does not take.
+    #[error(transparent)]
+    Vit(#[from] VitError),
+    /// A target without a size.
+    #[error(transparent)]
+    Geometry(#[from] GeometryError),
     /// Nothing says how large the result is.
     #[error("{field} is 0 and no source video sets the size: pass --height and --width")]
     NoSize {

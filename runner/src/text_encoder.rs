@@ -12,7 +12,7 @@ use ndarray::{Array2, Array3, Axis};
 use safetensors::tensor::{Dtype, Metadata};
 
 use crate::backend::{Backend, BackendError, Session};
-use crate::export::Export;
+use crate::export::{Export, ExportError};
 use crate::tensor::Tensor;
 
 /// Name of the token embeddings among an export's tables.
@@ -28,9 +28,7 @@ pub struct TextEncoder {
 impl TextEncoder {
     /// Loads the graph and opens the table.
     pub fn open(backend: &dyn Backend, export: &Export) -> Result<Self, TextEncoderError> {
-        let missing = || TextEncoderError::NoTable { name: TEXT_EMBEDDINGS };
-        let entry = export.manifest().tables.get(TEXT_EMBEDDINGS).ok_or_else(missing)?;
-        let table = EmbeddingTable::open(&export.path(entry))?;
+        let table = EmbeddingTable::open(&export.table_path(TEXT_EMBEDDINGS)?)?;
         let session = backend.load(Submodule::TextEncoder)?;
         Ok(Self { session, table, config: export.configs().text_encoder.clone() })
     }
@@ -140,11 +138,8 @@ pub enum TextEncoderError {
     #[error(transparent)]
     Backend(#[from] BackendError),
     /// The export has no such table.
-    #[error("the export lists no table {name}; export the checkpoint again")]
-    NoTable {
-        /// Name in the manifest.
-        name: &'static str,
-    },
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// The table could not be read.
     #[error("reading {}: {source}", path.display())]
     Io {

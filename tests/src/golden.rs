@@ -10,9 +10,9 @@ use serde_json::Value;
 
 /// One case of tests/reference.
 pub struct Golden {
+    case: String,
     /// The whole JSON file.
     pub json: Value,
-    outputs: Vec<u8>,
 }
 
 impl Golden {
@@ -21,17 +21,14 @@ impl Golden {
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("goldens")
     }
 
-    /// Reads `<case>.json` and `<case>.safetensors`.
+    /// Reads `<case>.json`.
     ///
     /// # Panics
-    /// When the files are not there: they are committed.
+    /// When the file is not there: it is committed.
     pub fn load(case: &str) -> Self {
-        let read = |extension: &str| {
-            let path = Self::folder().join(format!("{case}.{extension}"));
-            fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-        };
-        let json = serde_json::from_slice(&read("json")).expect("goldens are JSON");
-        Self { json, outputs: read("safetensors") }
+        let json =
+            serde_json::from_slice(&read(&format!("{case}.json"))).expect("goldens are JSON");
+        Self { case: case.into(), json }
     }
 
     /// Checkpoint tensors whose names begin with `prefix`, renamed without it. Values keep the
@@ -64,9 +61,10 @@ impl Golden {
         values.iter().filter_map(Value::as_i64).collect()
     }
 
-    /// An output, f32 or u8, as f32.
+    /// An output of `<case>.safetensors`, f32 or u8, as f32.
     pub fn output<D: Dimension>(&self, name: &str) -> Array<f32, D> {
-        let all = SafeTensors::deserialize(&self.outputs).expect("goldens are safetensors");
+        let bytes = read(&format!("{}.safetensors", self.case));
+        let all = SafeTensors::deserialize(&bytes).expect("goldens are safetensors");
         let tensor = all.tensor(name).unwrap_or_else(|e| panic!("{name}: {e}"));
         let values: Vec<f32> = match tensor.dtype() {
             Dtype::U8 => tensor.data().iter().map(|&x| f32::from(x)).collect(),
@@ -78,6 +76,11 @@ impl Golden {
         let array = ArrayD::from_shape_vec(IxDyn(tensor.shape()), values).expect("a dense tensor");
         array.into_dimensionality().unwrap_or_else(|e| panic!("{name}: {e}"))
     }
+}
+
+fn read(name: &str) -> Vec<u8> {
+    let path = Golden::folder().join(name);
+    fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 fn tensor(name: &str, source: &str, rule: &Value) -> SynthTensor {

@@ -1,10 +1,13 @@
 //! What the tests share: goldens of the reference libraries, and models built from them.
 
 mod clip;
+mod full;
 mod golden;
 mod model;
+mod request;
 
 pub use clip::write_lossless_clip;
+pub use full::PlannerPart;
 pub use golden::Golden;
 pub use model::{Model, run_chunks};
 

@@ -9,7 +9,7 @@ use bernini_exporter::checkpoint::StoredType;
 use bernini_exporter::synth::{self, Blueprint, SynthTensor, SynthWeights, Values};
 use bernini_exporter::{ExportOptions, export};
 use bernini_graphs::manifest::PrecisionName;
-use bernini_graphs::models::{Configs, build};
+use bernini_graphs::models::{Configs, PlannerConfigs, build};
 use bernini_graphs::submodule::vae::{CACHE, NEXT};
 use bernini_graphs::{BuildError, Component, Precision, Submodule};
 use bernini_runner::Tensor;
@@ -21,7 +21,7 @@ use tempfile::TempDir;
 
 use crate::Golden;
 
-const PARTS: [Component; 4] = Component::ALL;
+const PARTS: [Component; 4] = Component::RENDERER;
 
 /// An exported model; its folder lives as long as it does.
 pub struct Model {
@@ -48,7 +48,7 @@ impl Model {
         let (width, channels) = match component {
             Component::TextEncoder => (&config["d_model"], &json!(16)),
             Component::Vae => (&json!(20), &config["z_dim"]),
-            Component::Transformer | Component::Transformer2 => (&config["text_dim"], &json!(16)),
+            _ => (&config["text_dim"], &json!(16)),
         };
         configs["text_encoder"]["d_model"] = width.clone();
         for expert in ["transformer", "transformer_2"] {
@@ -68,12 +68,16 @@ impl Model {
         let spiece = fs::read(Golden::folder().join("tokenizer/spiece.model")).expect("committed");
         let [text, high, low, vae] = configs;
         let files = synth::renderer_files(text, [high, low], vae, scheduler, spiece);
+        Self::export(&Blueprint { files, weights, dtype: StoredType::F32 })
+    }
+
+    /// Writes a checkpoint and exports it in f32.
+    pub(crate) fn export(blueprint: &Blueprint) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let (source, out) = (folder.path().join("checkpoint"), folder.path().join("export"));
-        let blueprint = Blueprint { files, weights, dtype: StoredType::F32 };
         blueprint.write(&source).expect("the checkpoint is written");
         let options = ExportOptions::new(&source, &out, PrecisionName::F32);
-        export(&options, &(), &AtomicBool::new(false)).expect("it exports");
+        export(&options, &(), &AtomicBool::new(false)).unwrap_or_else(|error| panic!("{error}"));
         Self { export: Export::open(&out).expect("it opens"), folder }
     }
 
@@ -102,31 +106,24 @@ fn in_folder(part: Component, tensors: Vec<SynthTensor>) -> SynthWeights {
     SynthWeights { folder: part.name().into(), stem, shards: 1, tensors }
 }
 
+fn parse<T: serde::de::DeserializeOwned>(config: &Value) -> T {
+    serde_json::from_value(config.clone()).expect("a config")
+}
+
 /// Every tensor that the graphs of `configs` ask for, by component.
 fn fill(configs: &[Value; 4]) -> [Vec<SynthTensor>; 4] {
-    fn parse<T: serde::de::DeserializeOwned>(config: &Value) -> T {
-        serde_json::from_value(config.clone()).expect("a config")
-    }
     let configs = Configs {
+        planner: None,
         text_encoder: parse(&configs[0]),
         transformer: parse(&configs[1]),
         transformer_2: parse(&configs[2]),
         vae: parse(&configs[3]),
     };
     PARTS.map(|part| {
-        let mut shapes = BTreeMap::new();
+        let mut shapes = asked(&configs, part);
         if part == Component::TextEncoder {
             let table = vec![configs.text_encoder.vocab_size, configs.text_encoder.d_model];
             shapes.insert("shared.weight".to_string(), table);
-        }
-        for submodule in Submodule::ALL.into_iter().filter(|s| s.component() == part) {
-            let nothing = BTreeMap::new();
-            let asked = build(submodule, &configs, &nothing, Precision::F32, false);
-            for error in asked.expect_err("nothing is there").errors {
-                if let BuildError::MissingTensor { name, expected } = error {
-                    shapes.insert(name, expected);
-                }
-            }
         }
         let tensors = shapes.into_iter().map(|(name, shape)| {
             let values = Values { name: name.clone(), mean: 0.0, std: 0.1 };
@@ -134,6 +131,54 @@ fn fill(configs: &[Value; 4]) -> [Vec<SynthTensor>; 4] {
         });
         tensors.collect()
     })
+}
+
+/// Names, without prefix, and shapes of a component's tensors.
+fn asked(configs: &Configs, part: Component) -> BTreeMap<String, Vec<usize>> {
+    let mut shapes = BTreeMap::new();
+    for submodule in configs.submodules().filter(|s| s.component() == part) {
+        let nothing = BTreeMap::new();
+        let asked = build(submodule, configs, &nothing, Precision::F32, false);
+        for error in asked.expect_err("nothing is there").errors {
+            if let BuildError::MissingTensor { name, expected } = error {
+                shapes.insert(name, expected);
+            }
+        }
+    }
+    shapes
+}
+
+/// Names, with prefix, and shapes of the tensors that the graphs of a full checkpoint ask of
+/// `bernini/`, by its configs by path.
+pub(crate) fn asked_of_full(configs: &Value) -> Vec<(String, Vec<usize>)> {
+    let lm = &configs["mllm/config.json"];
+    let planner = PlannerConfigs {
+        vision: parse(&lm["vision_config"]),
+        lm: parse(lm),
+        connector: parse(&configs["config.json"]["connector_cfg"]),
+        flow_head: parse(&configs["config.json"]["clip_diff_cfg"]),
+    };
+    let configs = Configs {
+        planner: Some(planner),
+        text_encoder: parse(&configs["t5_text_encoder/config.json"]),
+        transformer: parse(&configs["transformer_config.json"]),
+        transformer_2: parse(&configs["transformer_2_config.json"]),
+        vae: parse(&configs["vae/config.json"]),
+    };
+    let parts = [
+        (Component::Vision, "mllm.visual."),
+        (Component::PlannerLm, "mllm."),
+        (Component::Connector, "connector."),
+        (Component::FlowHead, "vit_decoder."),
+        (Component::TextEncoder, "t5_text_encoder."),
+        (Component::Transformer, "diff_dec.transformer."),
+        (Component::Transformer2, "diff_dec_low.transformer_2."),
+    ];
+    let named = parts.into_iter().flat_map(|(part, prefix)| {
+        let shapes = asked(&configs, part);
+        shapes.into_iter().map(move |(name, shape)| (format!("{prefix}{name}"), shape))
+    });
+    named.collect()
 }
 
 /// Runs one half of the VAE over `input` `[1, c, t, h, w]` in chunks along `t`: the first of one

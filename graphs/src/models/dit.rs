@@ -158,7 +158,7 @@ fn cross_attention<'g>(
     given: &Conditioning<'g>,
 ) -> Value<'g> {
     let q = s.rms_norm("norm_q", s.linear("to_q", x, c.dim()), c.eps, Layout::AsIs);
-    let (k, v) = (given.keys_values.0.index(0, layer), given.keys_values.1.index(0, layer));
+    let (k, v) = (given.keys_values.0.index(layer), given.keys_values.1.index(layer));
     let bias = Some(given.context_bias);
     let y = attention(heads(c, q), k, v, Some(softmax_scale(c)), bias);
     s.linear("to_out.0", merge(y), c.dim())

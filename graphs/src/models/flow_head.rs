@@ -38,12 +38,7 @@ pub fn flow_head(g: &GraphBuilder<'_>, c: &FlowHeadConfig) {
 }
 
 /// Shift, scale and, of three parts, gate: `[rows, width]` each. The last of two repeats.
-fn modulation<'g>(
-    s: &Scope<'g>,
-    c: &FlowHeadConfig,
-    y: Value<'g>,
-    parts: usize,
-) -> [Value<'g>; 3] {
+fn modulation<'g>(s: &Scope<'g>, c: &FlowHeadConfig, y: Value<'g>, parts: usize) -> [Value<'g>; 3] {
     let all = s.linear("adaLN_modulation.1", y, parts * c.width);
     [0, 1, parts - 1].map(|i| all.slice(1, (i * c.width) as i64..((i + 1) * c.width) as i64))
 }

@@ -45,7 +45,7 @@ pub fn planner_lm(g: &GraphBuilder<'_>, c: &PlannerConfig) {
 
     let (mut x, mut keys, mut values) = (embeds.to_compute(), vec![], vec![]);
     for i in 0..c.layers() {
-        let s = g.root().at("layers").at(i);
+        let s = g.root().at("model").at("layers").at(i);
         let y = s.rms_norm("input_layernorm", x, c.rms_norm_eps, Layout::AsIs);
         let (y, k, v) = self_attention(&s.at("self_attn"), c, y, i, &given);
         x = x + y;
@@ -80,7 +80,7 @@ fn self_attention<'g>(
     let own = |x: Value<'g>| x.rearrange("b g r n d -> b (g r) n d", &[]);
     let (k, v) = (own(k), own(v));
     let seen = |past: Value<'g>, x: Value<'g>| {
-        concat(2, &[past.index(0, layer), x]).rearrange("b g m d -> b g 1 m d", &[])
+        concat(2, &[past.index(layer), x]).rearrange("b g m d -> b g 1 m d", &[])
     };
     let (keys, values) = (seen(given.past.0, k), seen(given.past.1, v));
     let scale = (d as f32).sqrt().recip();

@@ -19,15 +19,16 @@ const EPS: f32 = 1e-6;
 struct Windows<'g> {
     /// i64 `[windows, window_patches]`: patch of each place, any patch where the place is empty.
     gather: Value<'g>,
-    /// i64 `[frames·patches]`: place of each patch.
+    /// i64 `[patches]`: place of each patch.
     scatter: Value<'g>,
     /// `[windows, 1, 1, window_patches]`: 0, or a large negative number on empty places.
     bias: Value<'g>,
 }
 
-/// Traces the tower over `frames` temporal slices of `patches` patches each.
+/// Traces the tower over `frames` temporal slices of `frame_tokens` merged tokens each.
 pub fn vision(g: &GraphBuilder<'_>, c: &VisionConfig) {
-    let [frames, patches, windows] = ["frames", "patches", "windows"].map(Dim::symbol);
+    let [frames, tokens, windows] = ["frames", "frame_tokens", "windows"].map(Dim::symbol);
+    let patches = &tokens * &c.spatial_merge_size.pow(2).into();
     let place = Dim::from(c.window_patches());
     let all = &frames * &patches;
     let half = Dim::from(c.head_dim() / 2);
@@ -58,7 +59,8 @@ pub fn vision(g: &GraphBuilder<'_>, c: &VisionConfig) {
 /// The patch convolution as a linear layer: a patch is one kernel.
 fn patch_embed<'g>(s: &Scope<'g>, c: &VisionConfig, x: Value<'g>) -> Value<'g> {
     let s = s.at("proj");
-    let kernel = [c.hidden_size, c.in_channels(), c.temporal_patch_size, c.patch_size, c.patch_size];
+    let kernel =
+        [c.hidden_size, c.in_channels(), c.temporal_patch_size, c.patch_size, c.patch_size];
     let view = [c.hidden_size, c.patch_dim()];
     x.matmul(s.tensor_as("weight", &kernel, &view, Layout::AsIs).transpose_last())
 }
@@ -83,10 +85,9 @@ fn self_attention<'g>(
     let y = match (windows, size.first()) {
         (Some(windows), _) => {
             let place = |x: Value<'g>| {
-                x.rearrange("h p d -> p h d", &[]).gather(windows.gather).rearrange(
-                    "w n h d -> w h n d",
-                    &[],
-                )
+                x.rearrange("h p d -> p h d", &[])
+                    .gather(windows.gather)
+                    .rearrange("w n h d -> w h n d", &[])
             };
             let y = attention(place(q), place(k), place(v), scale, Some(windows.bias));
             y.rearrange("w h n d -> (w n) (h d)", &[]).gather(windows.scatter)

@@ -48,30 +48,26 @@ impl<'g> Value<'g> {
         })
     }
 
+    /// Sizes as ONNX wants them: 0 copies an axis and -1 stands for one unknown. Sizes that neither
+    /// can say are computed from the inputs at run time, where a 0 is a size.
     #[track_caller]
     fn reshape(self, shape: &[Dim]) -> Self {
-        if self.shape() == shape {
+        let from = self.shape();
+        if from == shape {
             return self;
         }
-        let target = self.reshape_target(shape);
-        self.g.node("Reshape", &[self, target], &[], |p| Ok((p[0].dtype, shape.to_vec())))
-    }
-
-    /// Sizes as ONNX wants them: 0 copies an axis, -1 stands for one unknown, and sizes that
-    /// neither can say are computed from the inputs at run time.
-    fn reshape_target(self, shape: &[Dim]) -> Value<'g> {
-        let from = self.shape();
-        let copied = |axis: usize| from.get(axis) == Some(&shape[axis]);
         let literal = |axis: usize| match shape[axis].number() {
             Some(n) => Some(n as i64),
-            None => copied(axis).then_some(0),
+            None => (from.get(axis) == Some(&shape[axis])).then_some(0),
         };
         let unknown = (0..shape.len()).filter(|&axis| literal(axis).is_none()).count();
-        if unknown <= 1 {
+        let (target, attributes) = if unknown <= 1 {
             let sizes: Vec<_> = (0..shape.len()).map(|i| literal(i).unwrap_or(-1)).collect();
-            return integers(self.g, &sizes);
-        }
-        runtime_shape(self.g, shape)
+            (integers(self.g, &sizes), vec![])
+        } else {
+            (runtime_shape(self.g, shape), vec![("allowzero", Attribute::Int(1))])
+        };
+        self.g.node("Reshape", &[self, target], &attributes, |p| Ok((p[0].dtype, shape.to_vec())))
     }
 
     /// Elements `range` of `axis`; negative bounds count from the end, `i64::MAX` is the end.
@@ -82,15 +78,10 @@ impl<'g> Value<'g> {
         self.g.node("Slice", &inputs, &[], |p| slice_fact(&p[0], axis, &range))
     }
 
-    /// Element `index` of `axis`, which disappears.
+    /// Element `index` of the first axis, which disappears.
     #[track_caller]
-    pub fn index(self, axis: usize, index: usize) -> Self {
-        let x = self.slice(axis, index as i64..index as i64 + 1);
-        let mut shape = x.shape();
-        if axis < shape.len() {
-            shape.remove(axis);
-        }
-        x.reshape(&shape)
+    pub fn index(self, index: usize) -> Self {
+        self.gather(self.g.constant(DType::I64, &[], (index as i64).to_le_bytes().into()))
     }
 
     /// The two halves of the last axis.

@@ -26,7 +26,7 @@ pub enum NoiseError {
     NotFinite { file: PathBuf, index: usize },
 }
 
-/// Reads noise f32 [1,16,T,h,w] (channel-first, C order) and checks it against `shape`.
+/// Reads noise f32 `[1,16,T,h,w]` (channel-first, C order) and checks it against `shape`.
 ///
 /// # Errors
 /// Any difference from the header that `numpy.save` writes for that shape, a file that is

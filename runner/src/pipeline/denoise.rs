@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use ndarray::{Array2, Array4, ArrayView4};
+use ndarray::{Array4, ArrayView4};
 
 use super::{Run, RunError};
 use crate::backend::Session;
 use crate::guidance::{Branch, Context, Guidance};
-use crate::renderer::{Expert, ExpertContext, Noise, Source, Tokens};
+use crate::renderer::{Contexts, Expert, ExpertContext, Noise, Source, Tokens};
 use crate::scheduler::{DEFAULT_BOUNDARY_RATIO, Scheduler};
 
 impl Run<'_> {
@@ -15,7 +15,7 @@ impl Run<'_> {
     pub(super) fn denoise(
         &mut self,
         mut latents: Array4<f32>,
-        contexts: &[Array2<f32>; 2],
+        contexts: &Contexts,
         sources: &[Source],
     ) -> Result<Array4<f32>, RunError> {
         let request = self.request;
@@ -23,20 +23,21 @@ impl Run<'_> {
             Scheduler::new(request.scheduler, request.num_inference_steps, request.flow_shift)?;
         let available = self.plan.available();
         let mut guidance =
-            Guidance::new(request.guidance_mode, available, request.omegas, request.apg)?;
-        let branches = guidance.branches().to_vec();
+            Guidance::new(request.guidance_mode, available, request.omegas, request.apg)?
+                .with_reference_schedule(request.reference_schedule);
         let steps = scheduler.timesteps().len();
         let high =
             (0..steps).filter(|&i| scheduler.is_high_noise(i, DEFAULT_BOUNDARY_RATIO)).count();
         (self.report.steps_high_noise, self.report.steps_low_noise) = (high, steps - high);
-        self.progress.begin("denoise", steps * branches.len());
+        self.progress.begin("denoise", steps * guidance.branches().len());
 
         let phases = [(Noise::High, 0..high), (Noise::Low, high..steps)];
         for (noise, range) in phases.into_iter().filter(|(_, range)| !range.is_empty()) {
-            let mut forwards = self.load_expert(noise, &branches, contexts, sources)?;
             if noise == Noise::Low {
                 guidance.switch_to_low_noise();
             }
+            let branches = guidance.branches().to_vec();
+            let mut forwards = self.load_expert(noise, &branches, contexts, sources)?;
             for i in range {
                 let timestep = scheduler.timesteps()[i];
                 let mut predictions = vec![];
@@ -70,7 +71,7 @@ impl Run<'_> {
         &mut self,
         noise: Noise,
         branches: &[Branch],
-        contexts: &'c [Array2<f32>; 2],
+        contexts: &'c Contexts,
         sources: &[Source],
     ) -> Result<Forwards<'c>, RunError> {
         let (backend, configs) = (&*self.pipeline.backend, self.pipeline.export.configs());
@@ -88,29 +89,17 @@ impl Run<'_> {
         self.report.max_tokens = self.report.max_tokens.max(longest.unwrap_or(0));
         let mut context_session = self.report.time("load", 0, || backend.load(noise.context()))?;
         let keep = !self.request.reference_schedule;
-        let [mut positive, mut negative] = [None, None];
-        for branch in branches.iter().filter(|_| keep) {
-            let (slot, hidden) = match branch.context {
-                Context::Positive => (&mut positive, &contexts[0]),
-                Context::Negative => (&mut negative, &contexts[1]),
-            };
-            if slot.is_none() {
-                let made = self
-                    .report
-                    .time("context", 1, || ExpertContext::new(&mut *context_session, hidden))?;
-                *slot = Some(made);
+        let mut kept: Vec<(Context, ExpertContext)> = vec![];
+        for &Branch { context, .. } in branches.iter().filter(|_| keep) {
+            if kept.iter().all(|(known, _)| *known != context) {
+                let (session, rows) = (&mut *context_session, contexts.get(context));
+                let made = self.report.time("context", 1, || ExpertContext::new(session, rows))?;
+                kept.push((context, made));
             }
         }
         let expert = self.report.time("load", 0, || Expert::load(backend, noise, config))?;
         let branches = branches.iter().map(|branch| branch.context).zip(tokens).collect();
-        Ok(Forwards {
-            noise,
-            expert,
-            branches,
-            kept: [positive, negative],
-            contexts,
-            context_session,
-        })
+        Ok(Forwards { noise, expert, branches, kept, contexts, context_session })
     }
 }
 
@@ -119,9 +108,9 @@ struct Forwards<'c> {
     noise: Noise,
     expert: Expert,
     branches: Vec<(Context, Tokens)>,
-    /// Keys and values of the positive and the negative context, once they are kept.
-    kept: [Option<ExpertContext>; 2],
-    contexts: &'c [Array2<f32>; 2],
+    /// Keys and values of each context, where they are kept.
+    kept: Vec<(Context, ExpertContext)>,
+    contexts: &'c Contexts,
     context_session: Box<dyn Session>,
 }
 
@@ -135,15 +124,13 @@ impl Forwards<'_> {
         timestep: f32,
     ) -> Result<Array4<f32>, RunError> {
         let (context, tokens) = &self.branches[branch];
-        let index = usize::from(*context == Context::Negative);
         let recomputed;
-        let context = match &self.kept[index] {
-            Some(kept) => kept,
+        let context = match self.kept.iter().find(|(known, _)| known == context) {
+            Some((_, kept)) => kept,
             None => {
                 let session = &mut *self.context_session;
-                let hidden = &self.contexts[index];
-                recomputed =
-                    run.report.time("context", 1, || ExpertContext::new(session, hidden))?;
+                let rows = self.contexts.get(*context);
+                recomputed = run.report.time("context", 1, || ExpertContext::new(session, rows))?;
                 &recomputed
             }
         };

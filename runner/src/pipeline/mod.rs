@@ -1,23 +1,32 @@
 //! The renderer-only pipeline from prompt to file (spec G.5, E.4, C).
 
 mod denoise;
+mod planning;
 mod stages;
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use bernini_graphs::manifest::Variant;
 use ndarray::{Array2, Array4};
 
 use crate::backend::{Backend, BackendError};
 use crate::export::{Export, ExportError};
 use crate::guidance::GuidanceError;
-use crate::media::MediaError;
+use crate::media::{MediaError, VitError};
+use crate::memory::{self, MemoryError};
 use crate::noise::{NoiseError, TorchRng, read_noise};
+use crate::planner::{Planned, PlannerError, QwenTokenizer, QwenTokenizerError};
 use crate::report::{Report, peak_memory_bytes};
 use crate::request::{Plan, Request, RequestError};
 use crate::scheduler::SchedulerError;
 use crate::text::{T5Tokenizer, TextError};
-use crate::text_encoder::TextEncoderError;
+use crate::text_encoder::{EmbeddingTable, TextEncoderError};
+
+/// Names of the planner's tables in an export.
+const PLANNER_EMBEDDINGS: &str = "planner_embeddings";
+const MASK_TOKEN: &str = "mask_token";
 
 /// Follows a run: a stage begins with its amount of work, then advances.
 pub trait Progress {
@@ -42,6 +51,8 @@ pub struct Trace {
     pub prompt_embeds: Vec<Array2<f32>>,
     /// Latents of the sources.
     pub sources: Vec<Array4<f32>>,
+    /// Full model: what the planner gave.
+    pub planned: Option<Planned>,
     /// Guided velocity of every step.
     pub velocities: Vec<Array4<f32>>,
     /// Latents after every step.
@@ -53,6 +64,31 @@ pub struct Pipeline {
     export: Export,
     backend: Box<dyn Backend>,
     tokenizer: T5Tokenizer,
+    planner: Option<PlannerTables>,
+}
+
+/// What the planner needs besides graphs.
+struct PlannerTables {
+    tokenizer: QwenTokenizer,
+    embeddings: PathBuf,
+    mask_token: PathBuf,
+}
+
+impl PlannerTables {
+    fn new(export: &Export) -> Result<Self, RunError> {
+        let config = export.config_path("config/qwen_tokenizer/tokenizer_config.json")?;
+        let folder = config.parent().unwrap_or(&config);
+        Ok(Self {
+            tokenizer: QwenTokenizer::from_folder(folder)?,
+            embeddings: export.table_path(PLANNER_EMBEDDINGS)?,
+            mask_token: export.table_path(MASK_TOKEN)?,
+        })
+    }
+
+    /// Token embeddings, and the embedding of a target token that is not revealed yet.
+    fn open(&self) -> Result<(EmbeddingTable, EmbeddingTable), TextEncoderError> {
+        Ok((EmbeddingTable::open(&self.embeddings)?, EmbeddingTable::open(&self.mask_token)?))
+    }
 }
 
 /// One request on its way.
@@ -71,7 +107,9 @@ impl Pipeline {
     pub fn open(export: Export, backend: Box<dyn Backend>) -> Result<Self, RunError> {
         let tokenizer =
             T5Tokenizer::from_file(&export.config_path("config/tokenizer/spiece.model")?)?;
-        Ok(Self { export, backend, tokenizer })
+        let full = export.manifest().variant == Variant::Full;
+        let planner = full.then(|| PlannerTables::new(&export)).transpose()?;
+        Ok(Self { export, backend, tokenizer, planner })
     }
 
     /// Runs a request whose `plan` is its own, and writes the result.
@@ -104,6 +142,9 @@ impl Pipeline {
         trace: Option<Trace>,
     ) -> Result<(Report, Option<Trace>), RunError> {
         let start = Instant::now();
+        if let Some(available) = memory::available() {
+            memory::check(plan, self.export.configs(), available)?;
+        }
         let report = Report {
             frames: plan.frames,
             width: plan.width,
@@ -113,7 +154,8 @@ impl Pipeline {
         };
         let mut run = Run { pipeline: self, request, plan, progress, interrupted, report, trace };
         let noise = run.initial_noise()?;
-        let contexts = run.encode_prompts()?;
+        let text = run.encode_prompts()?;
+        let contexts = run.contexts(&text)?;
         let sources = run.encode_sources()?;
         let latents = run.denoise(noise, &contexts, &sources)?;
         run.decode(&latents)?;
@@ -148,6 +190,8 @@ pub enum RunError {
     #[error(transparent)]
     Export(#[from] ExportError),
     #[error(transparent)]
+    Memory(#[from] MemoryError),
+    #[error(transparent)]
     Request(#[from] RequestError),
     #[error(transparent)]
     Backend(#[from] BackendError),
@@ -156,7 +200,13 @@ pub enum RunError {
     #[error(transparent)]
     TextEncoder(#[from] TextEncoderError),
     #[error(transparent)]
+    Planner(#[from] PlannerError),
+    #[error(transparent)]
+    QwenTokenizer(#[from] QwenTokenizerError),
+    #[error(transparent)]
     Media(#[from] MediaError),
+    #[error(transparent)]
+    Vit(#[from] VitError),
     #[error(transparent)]
     Scheduler(#[from] SchedulerError),
     #[error(transparent)]

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use bernini_graphs::manifest::Variant;
 use image::RgbImage;
-use ndarray::{Array2, Array4, Axis, Slice};
+use ndarray::{Array2, Array4};
 
 use super::{Run, RunError};
 use crate::media::{self, Sink};
@@ -14,11 +15,8 @@ use crate::text;
 use crate::text_encoder::TextEncoder;
 use crate::vae::{VaeDecoder, VaeEncoder};
 
-/// Rows of every context of the renderer-only pipeline (E.4).
-const CONTEXT_ROWS: usize = 512;
-
 impl Run<'_> {
-    /// Contexts `[512, text_dim]` of the positive and the negative prompt.
+    /// Hidden states of the prompt and of the negative prompt, unpadded (E.4, K.2).
     pub(super) fn encode_prompts(&mut self) -> Result<[Array2<f32>; 2], RunError> {
         self.progress.begin("text", 2);
         let request = self.request;
@@ -27,6 +25,10 @@ impl Run<'_> {
             given => given,
         };
         let positive = format!("{system}{}", text::clean(&request.prompt));
+        let [positive, negative] = match self.pipeline.export.manifest().variant {
+            Variant::Full => [text::clean(&positive), text::clean(&request.neg_prompt)],
+            Variant::Renderer => [positive, request.neg_prompt.clone()],
+        };
         let mut encoder = self.report.time("load", 0, || {
             TextEncoder::open(&*self.pipeline.backend, &self.pipeline.export)
         })?;
@@ -35,15 +37,12 @@ impl Run<'_> {
             let ids = self.pipeline.tokenizer.encode(prompt);
             let hidden = self.report.time("text", 1, || encoder.encode(&ids))?;
             self.progress.advance();
-            let mut context = Array2::zeros((CONTEXT_ROWS, hidden.ncols()));
-            let rows = Slice::from(..hidden.nrows());
-            context.slice_axis_mut(Axis(0), rows).assign(&hidden);
             if let Some(trace) = &mut self.trace {
-                trace.prompt_embeds.push(hidden);
+                trace.prompt_embeds.push(hidden.clone());
             }
-            Ok::<_, RunError>(context)
+            Ok::<_, RunError>(hidden)
         };
-        Ok([encode(&positive)?, encode(&request.neg_prompt)?])
+        Ok([encode(&positive)?, encode(&negative)?])
     }
 
     /// Latents of every source in id order.
@@ -77,7 +76,7 @@ impl Run<'_> {
             if let Some(trace) = &mut self.trace {
                 trace.sources.push(latents.clone());
             }
-            sources.push(Source { is_video: source.frames.is_some(), latents });
+            sources.push(Source { is_video: source.is_video, latents });
         }
         Ok(sources)
     }

@@ -22,13 +22,13 @@ pub fn prefix_bias(streams: &[&TokenStream]) -> Array4<f32> {
 /// Bias f32 `[branches, 1, N, P + N]` of the target's N tokens: they see the prefix up to their
 /// block, hence neither its closing `vision_end` nor padding, and each other.
 ///
-/// All streams have the same target, and P is the longest prefix, as in [`prefix_bias`].
-pub fn target_bias(streams: &[&TokenStream]) -> Array4<f32> {
-    let longest = longest_prefix(streams);
+/// All streams have the same target. `cached` is P: the keys of each branch's prefix, padding
+/// included.
+pub fn target_bias(streams: &[&TokenStream], cached: usize) -> Array4<f32> {
     let tokens = streams.first().map_or(0, |stream| stream.target.range().len());
-    let shape = (streams.len(), 1, tokens, longest + tokens);
+    let shape = (streams.len(), 1, tokens, cached + tokens);
     Array4::from_shape_fn(shape, |(branch, _, _, key)| {
-        visible(key < streams[branch].target.start || key >= longest)
+        visible(key < streams[branch].target.start || key >= cached)
     })
 }
 
@@ -68,7 +68,7 @@ mod tests {
     fn the_two_parts_see_what_the_whole_stream_sees() {
         let streams = [stream(5, 1), stream(3, 2), stream(4, 1)];
         let streams: Vec<&TokenStream> = streams.iter().collect();
-        let (prefix, target) = (prefix_bias(&streams), target_bias(&streams));
+        let (prefix, target) = (prefix_bias(&streams), target_bias(&streams, 6));
         assert_eq!(prefix.dim(), (3, 1, 6, 6));
         assert_eq!(target.dim(), (3, 1, 2, 8));
         for (b, stream) in streams.iter().enumerate() {
@@ -92,6 +92,13 @@ mod tests {
     #[test]
     fn no_branches_give_empty_biases() {
         assert_eq!(prefix_bias(&[]).dim(), (0, 1, 0, 0));
-        assert_eq!(target_bias(&[]).dim(), (0, 1, 0, 0));
+        assert_eq!(target_bias(&[], 0).dim(), (0, 1, 0, 0));
+    }
+
+    #[test]
+    fn padding_of_a_longer_branch_that_is_left_out_stays_hidden() {
+        let bias = target_bias(&[&stream(3, 1)], 9);
+        let seen: Vec<_> = (0..11).map(|key| bias[[0, 0, 0, key]] == 0.0).collect();
+        assert_eq!(seen, [[true; 3].as_slice(), &[false; 6], &[true; 2]].concat());
     }
 }

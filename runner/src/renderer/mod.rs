@@ -1,7 +1,9 @@
 //! The renderer: contexts and sources in, latents out (spec B, G).
 
+mod contexts;
 mod expert;
 mod sources;
 
+pub use contexts::{Contexts, padded};
 pub use expert::{Expert, ExpertContext, Noise};
 pub use sources::{Source, SourceIds, Tokens};

@@ -10,7 +10,7 @@ use crate::tensor::Tensor;
 /// A source video or image after the VAE.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// Whether it is a video, which decides the source sets that it belongs to.
+    /// Whether guidance treats it as a video.
     pub is_video: bool,
     /// Normalised latents f32 `[16, t, 2h, 2w]`.
     pub latents: Array4<f32>,
@@ -71,17 +71,22 @@ impl Tokens {
     }
 }
 
-/// The sources of a set with their ids; images alone count from 1 again.
+/// The sources of a set with their ids, which are those of the whole request; only a set of
+/// images without the videos counts from 1 again (B.9).
 fn choose(sources: &[Source], set: SourceSet, ids: SourceIds) -> Vec<(&Array4<f32>, f64)> {
-    let images: Vec<_> = sources.iter().filter(|source| !source.is_video).collect();
-    let chosen = match set {
-        SourceSet::None => vec![],
-        SourceSet::FirstVideo => sources.iter().filter(|source| source.is_video).take(1).collect(),
-        SourceSet::Images => images,
-        SourceSet::All => sources.iter().collect(),
+    let all = |source: &&Source| match set {
+        SourceSet::Images => !source.is_video,
+        _ => true,
     };
-    let numbers = source_ids(chosen.len(), ids.max_trained, ids.interpolate);
+    let counted: Vec<_> = sources.iter().filter(all).collect();
+    let numbers = source_ids(counted.len(), ids.max_trained, ids.interpolate);
     let number = |id| if ids.enabled { id } else { 0.0 };
-    let latents = chosen.into_iter().map(|source| &source.latents);
-    latents.zip(numbers.into_iter().map(number)).collect()
+    let numbered = counted.into_iter().zip(numbers.into_iter().map(number));
+    let wanted: Vec<_> = match set {
+        SourceSet::None => vec![],
+        SourceSet::FirstVideo => numbered.filter(|(source, _)| source.is_video).take(1).collect(),
+        SourceSet::Videos => numbered.filter(|(source, _)| source.is_video).collect(),
+        SourceSet::Images | SourceSet::All => numbered.collect(),
+    };
+    wanted.into_iter().map(|(source, id)| (&source.latents, id)).collect()
 }

@@ -1,0 +1,136 @@
+//! The language model in two parts: each branch's prefix once, then the target against it
+//! (spec D.5, D.6; design §6.1).
+
+use bernini_graphs::Submodule;
+use bernini_graphs::config::PlannerConfig;
+use bernini_graphs::submodule::planner_lm::{
+    BIAS, EMBEDS, HIDDEN, KEYS, PAST_KEYS, PAST_VALUES, ROPE_COS, ROPE_SIN, VALUES,
+};
+use ndarray::{Array3, Array4, ArrayD, Axis, IxDyn, stack};
+
+use super::mask::{prefix_bias, target_bias};
+use super::positions::{mrope, positions};
+use super::stream::TokenStream;
+use crate::backend::{Backend, BackendError, Session};
+use crate::rope::Rope;
+use crate::tensor::Tensor;
+
+/// The language model, loaded.
+pub(super) struct LanguageModel {
+    session: Box<dyn Session>,
+    config: PlannerConfig,
+    tokens_per_second: usize,
+    /// Passes so far: a prefix or a target of any number of branches.
+    pub(super) passes: usize,
+}
+
+/// Tokens of several branches after a pass, padded to the longest.
+pub(super) struct Prefix {
+    /// `[layers, branches, kv_heads, longest, head_dim]`.
+    keys: ArrayD<f32>,
+    /// `[layers, branches, kv_heads, longest, head_dim]`.
+    values: ArrayD<f32>,
+    /// Hidden states f32 `[branches, longest, hidden_size]`.
+    pub(super) hidden: Array3<f32>,
+}
+
+impl Prefix {
+    /// The prefixes of some of the branches.
+    pub(super) fn select(&self, branches: &[usize]) -> Self {
+        Self {
+            keys: self.keys.select(Axis(1), branches),
+            values: self.values.select(Axis(1), branches),
+            hidden: self.hidden.select(Axis(0), branches),
+        }
+    }
+}
+
+impl LanguageModel {
+    pub(super) fn load(
+        backend: &dyn Backend,
+        config: &PlannerConfig,
+        tokens_per_second: usize,
+    ) -> Result<Self, BackendError> {
+        let session = backend.load(Submodule::PlannerLm)?;
+        Ok(Self { session, config: config.clone(), tokens_per_second, passes: 0 })
+    }
+
+    /// Runs the prefixes of `streams`, whose embeddings are f32 `[branches, longest, hidden_size]`.
+    pub(super) fn prefix(
+        &mut self,
+        streams: &[&TokenStream],
+        embeds: Array3<f32>,
+    ) -> Result<Prefix, BackendError> {
+        let longest = embeds.dim().1;
+        let c = &self.config;
+        let size = [c.layers(), streams.len(), c.num_key_value_heads, 0, c.head_dim()];
+        let nothing = ArrayD::zeros(IxDyn(&size));
+        let rope = self.rope(streams, longest, |stream| stream.prefix().collect());
+        let bias = prefix_bias(streams);
+        self.run(embeds, rope, bias, [&nothing, &nothing])
+    }
+
+    /// Hidden states of the target of `streams`, f32 `[branches, target, hidden_size]`, as the
+    /// embeddings are.
+    pub(super) fn target(
+        &mut self,
+        streams: &[&TokenStream],
+        embeds: Array3<f32>,
+        prefix: &Prefix,
+    ) -> Result<Array3<f32>, BackendError> {
+        let rope = self.rope(streams, embeds.dim().1, |stream| stream.target.range().collect());
+        let bias = target_bias(streams, prefix.hidden.dim().1);
+        Ok(self.run(embeds, rope, bias, [&prefix.keys, &prefix.values])?.hidden)
+    }
+
+    /// Rotary tables `[branches, longest, head_dim / 2]` of the tokens that `choose` picks.
+    fn rope(
+        &self,
+        streams: &[&TokenStream],
+        longest: usize,
+        choose: impl Fn(&TokenStream) -> Vec<usize>,
+    ) -> [Tensor; 2] {
+        let c = &self.config;
+        let tables: Vec<Rope> = streams
+            .iter()
+            .map(|stream| {
+                let all = positions(stream, self.tokens_per_second);
+                let mut chosen: Vec<_> =
+                    choose(stream).into_iter().map(|token| all[token]).collect();
+                chosen.resize(longest, [0; 3]);
+                mrope(&chosen, c.head_dim(), c.rope_theta, c.rope_scaling.mrope_section)
+            })
+            .collect();
+        let joined = |part: fn(&Rope) -> &ndarray::Array2<f32>| {
+            let views: Vec<_> = tables.iter().map(|table| part(table).view()).collect();
+            Tensor::from(stack(Axis(0), &views).expect("invariant: tables of one size"))
+        };
+        [joined(|table| &table.cos), joined(|table| &table.sin)]
+    }
+
+    fn run(
+        &mut self,
+        embeds: Array3<f32>,
+        [cos, sin]: [Tensor; 2],
+        bias: Array4<f32>,
+        [past_keys, past_values]: [&ArrayD<f32>; 2],
+    ) -> Result<Prefix, BackendError> {
+        self.passes += 1;
+        let [embeds, bias] = [Tensor::from(embeds), Tensor::from(bias)];
+        let [past_keys, past_values] =
+            [past_keys, past_values].map(|past| Tensor::from(past.clone()));
+        let mut outputs = self.session.run(&[
+            (EMBEDS, &embeds),
+            (ROPE_COS, &cos),
+            (ROPE_SIN, &sin),
+            (PAST_KEYS, &past_keys),
+            (PAST_VALUES, &past_values),
+            (BIAS, &bias),
+        ])?;
+        Ok(Prefix {
+            hidden: outputs.take_f32(HIDDEN)?,
+            keys: outputs.take_f32(KEYS)?,
+            values: outputs.take_f32(VALUES)?,
+        })
+    }
+}

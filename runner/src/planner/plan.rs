@@ -1,0 +1,279 @@
+//! The planner as a whole: sources and prompt in, rows of the renderer's contexts out (spec D).
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bernini_graphs::Submodule;
+use bernini_graphs::models::PlannerConfigs;
+use bernini_graphs::submodule::connector::{HIDDEN, ROWS};
+use ndarray::{Array2, Array3, ArrayView2, Axis, concatenate};
+
+use super::flow_schedule::guidance_chain;
+use super::head::Head;
+use super::language_model::{LanguageModel, Prefix};
+use super::maskgit::{RevealSteps, reveal_order};
+use super::stream::{Branch, PlannerText, TokenStream, Visual};
+use super::tokenizer::QwenTokenizer;
+use super::{PlannerError, TargetGeometry};
+use crate::backend::{Backend, Session};
+use crate::noise::TorchRng;
+use crate::text_encoder::EmbeddingTable;
+
+/// Values of a target's latent patch that the official code draws and throws away (D.10).
+const PATCH_VALUES: usize = 64;
+/// Times that it does so: once per branch.
+const PACKING_DRAWS: usize = 3;
+
+/// Settings of the planner (spec D.11).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PlannerSettings {
+    /// MaskGIT steps.
+    pub planning_step: usize,
+    /// Weight of the prompt in the flow head.
+    pub vit_txt_cfg: f64,
+    /// Weight of the sources in the flow head; `None` leaves their branch out.
+    pub vit_img_cfg: Option<f64>,
+    /// Steps of the flow head.
+    pub vit_denoising_step: usize,
+    /// Seed of the reveal order and of the noise.
+    pub seed: u64,
+    /// Run every branch, and the prefixes anew in every step; the result is the same.
+    pub reference_schedule: bool,
+}
+
+/// What is planned.
+#[derive(Clone, Debug)]
+pub struct Brief<'a> {
+    /// Texts of the request.
+    pub text: PlannerText<'a>,
+    /// Sources as the vision tower sees them, with their features `[tokens, hidden_size]`: videos,
+    /// then images.
+    pub sources: &'a [(Visual, Array2<f32>)],
+    /// The target's sizes.
+    pub target: TargetGeometry,
+}
+
+/// Rows that go behind the text encoder's in the renderer's contexts (spec D.8), f32
+/// `[tokens, text_dim]` each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Planned {
+    /// Every token of the cond branch, in stream order.
+    pub wtxt_wvit: Array2<f32>,
+    /// Those of the cond branch that are not the target's.
+    pub wtxt_wovit: Array2<f32>,
+    /// Those of the uncond branch that are not the target's.
+    pub wotxt_wovit: Array2<f32>,
+    /// The target's embeddings, f32 `[target, hidden_size]`.
+    pub target: Array2<f32>,
+    /// Passes of the language model.
+    pub passes: usize,
+}
+
+/// Everything of the planner that weights are needed for.
+pub struct Planner<'a> {
+    backend: &'a dyn Backend,
+    configs: &'a PlannerConfigs,
+    tokenizer: &'a QwenTokenizer,
+    embeddings: EmbeddingTable,
+    mask_token: EmbeddingTable,
+    language_model: LanguageModel,
+    proj_gen: Box<dyn Session>,
+}
+
+/// The streams of the branches that run, in one order for all.
+struct Branches {
+    names: Vec<Branch>,
+    streams: Vec<TokenStream>,
+}
+
+impl Branches {
+    fn index(&self, branch: Branch) -> usize {
+        let found = self.names.iter().position(|name| *name == branch);
+        found.expect("invariant: every branch of the guidance has a stream")
+    }
+
+    fn chosen(&self, indices: &[usize]) -> Vec<&TokenStream> {
+        indices.iter().map(|&i| &self.streams[i]).collect()
+    }
+}
+
+impl<'a> Planner<'a> {
+    /// Loads the language model and opens the tables.
+    pub fn load(
+        backend: &'a dyn Backend,
+        configs: &'a PlannerConfigs,
+        tokenizer: &'a QwenTokenizer,
+        embeddings: EmbeddingTable,
+        mask_token: EmbeddingTable,
+    ) -> Result<Self, PlannerError> {
+        let rate = configs.vision.tokens_per_second;
+        Ok(Self {
+            backend,
+            configs,
+            tokenizer,
+            embeddings,
+            mask_token,
+            language_model: LanguageModel::load(backend, &configs.lm, rate)?,
+            proj_gen: backend.load(Submodule::ProjGen)?,
+        })
+    }
+
+    /// Plans; `step` is told of every MaskGIT step that is done.
+    pub fn plan(
+        &mut self,
+        brief: &Brief<'_>,
+        settings: &PlannerSettings,
+        interrupted: &AtomicBool,
+        mut step: impl FnMut(),
+    ) -> Result<Planned, PlannerError> {
+        let guidance = guidance_chain(
+            settings.vit_txt_cfg as f32,
+            settings.vit_img_cfg.map(|img| img as f32),
+            !brief.sources.is_empty(),
+            settings.reference_schedule,
+        );
+        let branches = self.branches(brief, &guidance.branches)?;
+        let head: Vec<_> = guidance.branches.iter().map(|&b| branches.index(b)).collect();
+        let mut prefix = self.prefix(brief, &branches)?;
+
+        let tokens = brief.target.visual.grid.tokens();
+        let steps = settings.vit_denoising_step;
+        let mut draws = Head::load(self.backend, &self.configs.flow_head, steps, guidance)?;
+        let mut rng = after_packing(settings.seed, brief.target.placeholder.tokens());
+        let mask_token = self.mask_token.rows(&vec![0; tokens])?;
+        let mut target = mask_token;
+        let order = reveal_order(settings.seed, tokens);
+        let chosen = prefix.select(&head);
+        for reveal in RevealSteps::new(order, settings.planning_step) {
+            if interrupted.load(Ordering::Relaxed) {
+                return Err(PlannerError::Interrupted);
+            }
+            if !reveal.is_empty() {
+                let seen;
+                let seen = if settings.reference_schedule {
+                    prefix = self.prefix(brief, &branches)?;
+                    seen = prefix.select(&head);
+                    &seen
+                } else {
+                    &chosen
+                };
+                let hidden = self.target_hidden(&branches, &head, &target, seen)?;
+                let hidden: Vec<_> =
+                    hidden.outer_iter().map(|rows| rows.select(Axis(0), &reveal)).collect();
+                let shape = (reveal.len(), target.ncols());
+                let noise = Array2::from_shape_vec(shape, rng.randn(shape.0 * shape.1))
+                    .expect("invariant: as many values as elements");
+                let drawn = draws.draw(noise, &hidden)?;
+                for (&token, row) in reveal.iter().zip(drawn.rows()) {
+                    target.row_mut(token).assign(&row);
+                }
+            }
+            step();
+        }
+        self.contexts(&branches, &prefix, target)
+    }
+
+    /// Streams of cond, uncond and whatever else the flow head's guidance runs.
+    fn branches(&self, brief: &Brief<'_>, head: &[Branch]) -> Result<Branches, PlannerError> {
+        let mut names = vec![Branch::Cond, Branch::Uncond];
+        names.extend(head.iter().filter(|b| **b == Branch::ImgCond));
+        let visuals: Vec<_> = brief.sources.iter().map(|(visual, _)| *visual).collect();
+        let target = brief.target.visual;
+        let stream = |&name| TokenStream::new(self.tokenizer, name, brief.text, &visuals, target);
+        let streams = names.iter().map(stream).collect::<Result<_, _>>()?;
+        Ok(Branches { names, streams })
+    }
+
+    /// Runs the prefix of every branch, as one batch.
+    fn prefix(&mut self, brief: &Brief<'_>, branches: &Branches) -> Result<Prefix, PlannerError> {
+        let streams: Vec<_> = branches.streams.iter().collect();
+        let longest = streams.iter().map(|stream| stream.prefix_len()).max().unwrap_or(0);
+        let width = self.configs.lm.hidden_size;
+        let mut embeds = Array3::zeros((streams.len(), longest, width));
+        for (mut branch, stream) in embeds.outer_iter_mut().zip(&streams) {
+            let rows = self.prefix_embeds(stream, brief)?;
+            for (mut place, row) in branch.rows_mut().into_iter().zip(rows.rows()) {
+                place.assign(&row);
+            }
+        }
+        Ok(self.language_model.prefix(&streams, embeds)?)
+    }
+
+    /// Embeddings `[prefix, hidden_size]`: table rows, and the features of sources.
+    fn prefix_embeds(
+        &self,
+        stream: &TokenStream,
+        brief: &Brief<'_>,
+    ) -> Result<Array2<f32>, PlannerError> {
+        let kept: Vec<_> = stream.prefix().collect();
+        let ids: Vec<_> = kept.iter().map(|&token| stream.ids[token]).collect();
+        let mut rows = self.embeddings.rows(&ids)?;
+        for (block, (_, features)) in stream.sources.iter().zip(brief.sources) {
+            for (token, feature) in block.range().zip(features.rows()) {
+                // Sources stand before the target, so their place in the prefix is their own.
+                rows.row_mut(token).assign(&feature);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Hidden states `[branches, target, hidden_size]` of the same `target` in each branch.
+    fn target_hidden(
+        &mut self,
+        branches: &Branches,
+        chosen: &[usize],
+        target: &Array2<f32>,
+        prefix: &Prefix,
+    ) -> Result<Array3<f32>, PlannerError> {
+        let (tokens, width) = target.dim();
+        let embeds = target.broadcast((chosen.len(), tokens, width));
+        let embeds = embeds.expect("invariant: a leading axis broadcasts").to_owned();
+        Ok(self.language_model.target(&branches.chosen(chosen), embeds, prefix)?)
+    }
+
+    /// One more pass over the finished target, and the rows of all contexts.
+    fn contexts(
+        &mut self,
+        branches: &Branches,
+        prefix: &Prefix,
+        target: Array2<f32>,
+    ) -> Result<Planned, PlannerError> {
+        let [cond, uncond] = [Branch::Cond, Branch::Uncond].map(|b| branches.index(b));
+        let hidden = self.target_hidden(branches, &[cond], &target, &prefix.select(&[cond]))?;
+        let stream = &branches.streams[cond];
+        let (start, kept) = (stream.target.start, stream.prefix_len());
+        let own = prefix.hidden.index_axis(Axis(0), cond);
+        let before: Vec<_> = (0..start).collect();
+        let after: Vec<_> = (start..kept).collect();
+        let [before, after] = [before, after].map(|rows| own.select(Axis(0), &rows));
+        let target_rows = hidden.index_axis(Axis(0), 0);
+        let all = concatenate(Axis(0), &[before.view(), target_rows, after.view()])
+            .expect("invariant: hidden states of one width");
+        let wtxt_wvit = self.rows(all.view())?;
+        let others: Vec<_> = stream.prefix().collect();
+        let negative: Vec<_> = (0..branches.streams[uncond].prefix_len()).collect();
+        let negative = prefix.hidden.index_axis(Axis(0), uncond).select(Axis(0), &negative);
+        Ok(Planned {
+            wtxt_wovit: wtxt_wvit.select(Axis(0), &others),
+            wtxt_wvit,
+            wotxt_wovit: self.rows(negative.view())?,
+            target,
+            passes: self.language_model.passes,
+        })
+    }
+
+    /// `proj_gen` on hidden states `[tokens, hidden_size]`.
+    fn rows(&mut self, hidden: ArrayView2<'_, f32>) -> Result<Array2<f32>, PlannerError> {
+        let hidden = hidden.to_owned().insert_axis(Axis(0)).into();
+        let rows: Array3<f32> = self.proj_gen.run(&[(HIDDEN, &hidden)])?.take_f32(ROWS)?;
+        Ok(rows.index_axis_move(Axis(0), 0))
+    }
+}
+
+/// torch's generator after the draws that the official code makes and throws away.
+fn after_packing(seed: u64, latent_tokens: usize) -> TorchRng {
+    let mut rng = TorchRng::new(seed);
+    for _ in 0..PACKING_DRAWS {
+        rng.randn(latent_tokens * PATCH_VALUES);
+    }
+    rng
+}
