@@ -11,6 +11,7 @@
 
 pub mod backend;
 pub mod case;
+pub mod enhancer;
 pub mod export;
 pub mod guidance;
 pub mod latents;
