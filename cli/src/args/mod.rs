@@ -44,6 +44,9 @@ pub struct SynthArgs {
     /// Seed of the weights
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    /// Write names and shapes only: every weight is a hole that reads as 0
+    #[arg(long, conflicts_with = "seed")]
+    pub header_only: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -52,6 +55,8 @@ pub enum Preset {
     Tiny,
     /// Real widths, two layers of each stack, vocabularies cut to 8,000
     Slim,
+    /// Every size of the release; needs --header-only
+    Full,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

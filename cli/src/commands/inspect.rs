@@ -3,7 +3,8 @@
 use std::fmt::Display;
 
 use bernini_exporter::{
-    CheckpointReport, ComponentReport, ExportFolderReport, InspectReport, inspect as look,
+    CheckpointReport, ComponentReport, ExportFolderReport, FolderReport, InspectReport,
+    inspect as look,
 };
 
 use crate::Outcome;
@@ -25,11 +26,13 @@ pub fn inspect(args: &InspectArgs) -> anyhow::Result<Outcome> {
 fn print_checkpoint(report: &CheckpointReport) {
     println!("checkpoint, {:?} layout, fingerprint {}", report.layout, report.fingerprint);
     println!("\n{:<28} {:>8} {:>16} {:>12}  types", "component", "tensors", "parameters", "MB");
-    report.components.iter().chain(&report.planner).for_each(print_component);
-    let all = || report.components.iter().chain(&report.planner);
-    let tensors: usize = all().map(|component| component.tensors).sum();
-    let parameters: u64 = all().map(|component| component.parameters).sum();
-    println!("{:<28} {tensors:>8} {parameters:>16}", "total");
+    report.components.iter().for_each(print_component);
+    let tensors: usize = report.components.iter().map(|component| component.tensors).sum();
+    let parameters: u64 = report.components.iter().map(|component| component.parameters).sum();
+    println!("{:<28} {tensors:>8} {parameters:>16}\n", "total");
+    for FolderReport { folder, tensors, accounted } in &report.folders {
+        println!("{folder}/: {accounted} of {tensors} tensors accounted for");
+    }
     print_findings(&report.findings, &report.warnings);
 }
 
@@ -41,8 +44,9 @@ fn print_component(component: &ComponentReport) {
     for (stem, used) in &component.submodules {
         println!("  {stem:<26} {used:>8}");
     }
-    for skipped in &component.skipped {
-        println!("  not in a graph: {} ({})", skipped.tensor, skipped.reason);
+    for same in component.skipped.chunk_by(|a, b| a.reason == b.reason) {
+        let more = if same.len() > 1 { format!(" and {} more", same.len() - 1) } else { "".into() };
+        println!("  not in a graph: {}{more} ({})", same[0].tensor, same[0].reason);
     }
 }
 

@@ -10,12 +10,19 @@ pub fn synth(args: &SynthArgs) -> anyhow::Result<Outcome> {
     let preset = match args.preset {
         args::Preset::Tiny => Preset::Tiny,
         args::Preset::Slim => Preset::Slim,
+        args::Preset::Full => Preset::Full,
     };
     let layout = match args.layout {
         args::Layout::Full => Variant::Full,
         args::Layout::Renderer => Variant::Renderer,
     };
-    let bytes = synth::write(preset, layout, args.seed, &args.output)?;
-    println!("{}: {:.1} MB of random weights", args.output.display(), bytes as f64 / 1e6);
+    let out = args.output.display();
+    if args.header_only {
+        let bytes = synth::write_names(preset, layout, &args.output)?;
+        println!("{out}: headers of {:.1} MB of weights, which are holes", bytes as f64 / 1e6);
+    } else {
+        let bytes = synth::write(preset, layout, args.seed, &args.output)?;
+        println!("{out}: {:.1} MB of random weights", bytes as f64 / 1e6);
+    }
     Ok(Outcome::Done)
 }
