@@ -66,6 +66,19 @@ fn all_3315_tensors_of_the_release_are_accounted_for() {
     assert!(disk < 64 << 20, "{disk} bytes on disk for names alone");
 }
 
+#[test]
+fn every_preset_has_the_tensors_that_its_graphs_read() {
+    let dir = tempfile::tempdir().unwrap();
+    for preset in [Preset::Tiny, Preset::Slim, Preset::Full] {
+        for layout in [Variant::Renderer, Variant::Full] {
+            let out = dir.path().join(format!("{preset:?} {layout:?}"));
+            synth::write_names(preset, layout, &out).unwrap();
+            let report = report(&out);
+            assert!(report.ok && report.warnings.is_empty(), "{report:?}");
+        }
+    }
+}
+
 /// Bytes of the blocks that all files below `root` take.
 fn contents_on_disk(root: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
