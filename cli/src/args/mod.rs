@@ -1,12 +1,16 @@
 //! What can be typed. Flags of the official Bernini scripts keep their names (spec H.3).
 
+mod inputs;
 mod run;
+mod settings;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use inputs::{check_outputs, check_sources, settings};
 pub use run::RunArgs;
+pub use settings::Settings;
 
 /// Bernini video generation without Python: export, run, inspect.
 #[derive(Debug, Parser)]

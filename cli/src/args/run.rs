@@ -1,39 +1,48 @@
 //! Flags of `bernini run`, with the official names and defaults (spec H.3, G.6).
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::str::FromStr;
 
-use anyhow::{Context, bail};
-use bernini_runner::case::Case;
-use bernini_runner::guidance::{ApgParams, Omegas};
+use bernini_runner::presets::Version;
 use bernini_runner::prompts::DEFAULT_NEG_PROMPT;
-use bernini_runner::renderer::SourceIds;
-use bernini_runner::request::Request;
-use bernini_runner::scheduler::SchedulerKind;
-use clap::Args;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use super::ProgressKind;
 
 #[derive(Debug, Args)]
 #[command(allow_negative_numbers = true)]
-pub struct RunArgs {
+pub struct RunFlags {
     /// The export
     pub folder: PathBuf,
     /// Case file: task_type, guidance_mode, prompt, video, image, images, output; overrides flags
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "inputs")]
     pub case: Option<PathBuf>,
+    /// Many cases, run one after another: a .json array or a .jsonl file, with keys as in --case
+    #[arg(long, value_name = "FILE")]
+    pub inputs: Option<PathBuf>,
+    /// Recommended settings of the task, v1 or v2 (full model only); flags and case override them
+    #[arg(long, value_name = "VERSION")]
+    pub preset: Option<Version>,
+    /// Show every setting and where it came from, and run nothing
+    #[arg(long = "print-config")]
+    pub print_config: bool,
     /// What to make
     #[arg(long, default_value = "")]
     pub prompt: String,
-    /// What to avoid [default: Wan's]
-    #[arg(long = "neg_prompt", value_name = "TEXT")]
-    pub neg_prompt: Option<String>,
+    /// What to avoid
+    #[arg(long = "neg_prompt", value_name = "TEXT", default_value = DEFAULT_NEG_PROMPT)]
+    #[arg(hide_default_value = true)]
+    pub neg_prompt: String,
     /// Goes before the prompt; empty: chosen by the task
     #[arg(long = "system_prompt", value_name = "TEXT", default_value = "")]
     pub system_prompt: String,
     /// Task: t2i, i2i, t2v, v2v, mv2v, r2v, rv2v, ads2v, r2i, i2v, vi2v, vr2v, vrc2v
     #[arg(long = "task_type", value_name = "TASK", default_value = "v2v")]
     pub task_type: String,
-    /// rv2v, v2v, v2v_chain, t2v, r2v_apg, v2v_apg or t2v_apg
+    /// Full model: vae_txt_vit_wapg, rv2v_wapg, v2v_apg, vae_txt_vit. Renderer-only: rv2v, v2v,
+    /// v2v_chain, t2v, r2v_apg, v2v_apg, t2v_apg
     #[arg(long = "guidance_mode", value_name = "MODE", default_value = "rv2v")]
     pub guidance_mode: String,
     /// Source videos
@@ -42,7 +51,7 @@ pub struct RunArgs {
     /// A source image
     #[arg(long, value_name = "FILE")]
     pub image: Option<PathBuf>,
-    /// Reference images
+    /// Reference images (full model: not together with --image)
     #[arg(long, num_args = 1.., value_name = "FILE")]
     pub images: Vec<PathBuf>,
     /// The result: .mp4, .png, or a folder (ending in /) of png frames
@@ -54,7 +63,7 @@ pub struct RunArgs {
     /// Longest side of a source
     #[arg(long = "max_image_size", value_name = "PIXELS", default_value_t = 848)]
     pub max_image_size: u32,
-    /// Height of the result where no source sets it
+    /// Height of the result where no source sets it; 0 and 0 follow the source video
     #[arg(long, value_name = "PIXELS", default_value_t = 480)]
     pub height: u32,
     /// Width of the result where no source sets it
@@ -78,6 +87,18 @@ pub struct RunArgs {
     /// Factor on all weights from the first low-noise step on
     #[arg(long = "omega_scale", value_name = "X", default_value_t = 0.8)]
     pub omega_scale: f64,
+    /// Full model: steps in which the planner reveals the target
+    #[arg(long = "planning_step", value_name = "N", default_value_t = 25)]
+    pub planning_step: usize,
+    /// Full model: weight of the prompt in the planner
+    #[arg(long = "vit_txt_cfg", value_name = "X", default_value_t = 1.2)]
+    pub vit_txt_cfg: f64,
+    /// Full model: weight of the sources in the planner, or none
+    #[arg(long = "vit_img_cfg", value_name = "X", default_value = "1")]
+    pub vit_img_cfg: ImgCfg,
+    /// Full model: denoising steps of each planned feature
+    #[arg(long = "vit_denoising_step", value_name = "N", default_value_t = 5)]
+    pub vit_denoising_step: usize,
     /// Shift of the noise levels
     #[arg(long = "flow_shift", value_name = "X", default_value_t = 5.0)]
     pub flow_shift: f64,
@@ -90,13 +111,13 @@ pub struct RunArgs {
     /// Frames per second
     #[arg(long, default_value_t = 16)]
     pub fps: u32,
-    /// _apg modes: share kept of the parallel part
+    /// Renderer-only _apg modes: share kept of the parallel part
     #[arg(long, value_name = "X", default_value_t = 0.5)]
     pub eta: f64,
-    /// _apg modes: longest step of each term
+    /// Renderer-only _apg modes: longest step of each term
     #[arg(long = "norm_threshold", num_args = 3, value_name = "X", default_values_t = [50.0; 3])]
     pub norm_threshold: Vec<f64>,
-    /// _apg modes: momentum of each term
+    /// Renderer-only _apg modes: momentum of each term
     #[arg(long, value_name = "X", default_value_t = 0.0)]
     pub momentum: f64,
     /// UniPC (the default)
@@ -120,7 +141,7 @@ pub struct RunArgs {
     /// Largest source number seen in training
     #[arg(long = "max_trained_src_id", value_name = "N", default_value_t = 5)]
     pub max_trained_src_id: usize,
-    /// Recompute what could be kept; the result is the same
+    /// Run every pass of the official schedule, equal ones too; the result is the same
     #[arg(long = "reference-schedule")]
     pub reference_schedule: bool,
     /// Write the report to a JSON file
@@ -129,66 +150,57 @@ pub struct RunArgs {
     /// How to show progress
     #[arg(long, value_enum, default_value = "auto")]
     pub progress: ProgressKind,
-    /// Print the report as JSON
+    /// Print the report, or the settings, as JSON
     #[arg(long)]
     pub json: bool,
 }
 
+/// `--vit_img_cfg`: a number, or `none` for guidance without its own weight of the sources (K.1).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ImgCfg(pub Option<f64>);
+
+impl FromStr for ImgCfg {
+    type Err = std::num::ParseFloatError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "none" { Ok(Self(None)) } else { text.parse().map(|weight| Self(Some(weight))) }
+    }
+}
+
+/// The flags, and which of them were typed.
+#[derive(Debug)]
+pub struct RunArgs {
+    pub flags: RunFlags,
+    typed: BTreeSet<String>,
+}
+
 impl RunArgs {
-    /// What was typed, with the case file's values over it.
-    pub fn request(&self) -> anyhow::Result<Request> {
-        let case = self.case.as_deref().map(Case::read).transpose()?;
-        let case = match case {
-            Some(case) => case,
-            None if self.prompt.is_empty() => bail!("--prompt is empty: pass it, or --case FILE"),
-            None => Case { prompt: self.prompt.clone(), ..Case::default() },
-        };
-        let mode = case.guidance_mode.as_ref().unwrap_or(&self.guidance_mode);
-        let videos = case.video.into_vec();
-        Ok(Request {
-            task_type: case.task_type.unwrap_or_else(|| self.task_type.clone()),
-            guidance_mode: mode.parse().context("guidance_mode")?,
-            prompt: case.prompt,
-            neg_prompt: self.neg_prompt.clone().unwrap_or_else(|| DEFAULT_NEG_PROMPT.into()),
-            system_prompt: self.system_prompt.clone(),
-            videos: if videos.is_empty() { self.video.clone() } else { videos },
-            image: case.image.or_else(|| self.image.clone()),
-            images: if case.images.is_empty() { self.images.clone() } else { case.images },
-            output: case.output.unwrap_or_else(|| self.output.clone()),
-            num_frames: self.num_frames,
-            max_image_size: self.max_image_size,
-            height: self.height,
-            width: self.width,
-            num_inference_steps: self.num_inference_steps,
-            scheduler: if self.no_use_unipc { SchedulerKind::Euler } else { SchedulerKind::UniPc },
-            flow_shift: self.flow_shift,
-            seed: self.seed,
-            noise: self.noise.clone(),
-            fps: self.fps,
-            omegas: self.omegas(),
-            apg: self.apg(),
-            source_ids: SourceIds {
-                enabled: !self.no_use_src_tgt_id,
-                interpolate: !self.no_interpolate_src_id,
-                max_trained: self.max_trained_src_id,
-            },
-            reference_schedule: self.reference_schedule,
-        })
+    /// Whether the flag of this field was typed.
+    pub fn is_typed(&self, field: &str) -> bool {
+        self.typed.contains(field)
+    }
+}
+
+impl FromArgMatches for RunArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let ids = matches.ids().map(|id| id.as_str());
+        let typed = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let typed = ids.filter(typed).map(String::from).collect();
+        Ok(Self { flags: RunFlags::from_arg_matches(matches)?, typed })
     }
 
-    fn omegas(&self) -> Omegas {
-        Omegas {
-            vid: self.omega_vid,
-            img: self.omega_img,
-            txt: self.omega_txt,
-            tgt: self.omega_tgt,
-            scale: self.omega_scale,
-        }
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for RunArgs {
+    fn augment_args(command: Command) -> Command {
+        RunFlags::augment_args(command)
     }
 
-    fn apg(&self) -> ApgParams {
-        let mut norm_threshold = [0.0; 3];
-        norm_threshold.copy_from_slice(&self.norm_threshold);
-        ApgParams { eta: self.eta, norm_threshold, momentum: self.momentum }
+    fn augment_args_for_update(command: Command) -> Command {
+        RunFlags::augment_args_for_update(command)
     }
 }

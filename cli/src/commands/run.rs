@@ -5,39 +5,102 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
+use bernini_graphs::manifest::Variant;
 use bernini_runner::backend::OnnxRuntime;
 use bernini_runner::export::Export;
 use bernini_runner::pipeline::Pipeline;
 use bernini_runner::report::Report;
+use bernini_runner::request::{Plan, Request};
 
 use crate::Outcome;
-use crate::args::RunArgs;
+use crate::args::{RunArgs, Settings, check_outputs, check_sources, settings};
 use crate::progress::Progress;
 
 pub fn run(args: &RunArgs, interrupted: &AtomicBool) -> anyhow::Result<Outcome> {
-    let request = args.request()?;
-    let export = Export::open(&args.folder)?;
+    let flags = &args.flags;
+    let settings = settings(args)?;
+    if flags.print_config {
+        print_config(&settings, flags.inputs.is_some(), flags.json)?;
+        return Ok(Outcome::Done);
+    }
+    let export = Export::open(&flags.folder)?;
     export.require_f32()?;
-    if let Some(report) = &args.report {
+    let variant = export.manifest().variant;
+    if flags.preset.is_some() && variant == Variant::Renderer {
+        anyhow::bail!("--preset holds settings of the full model; this export is renderer-only");
+    }
+    if let Some(report) = &flags.report {
         fs::write(report, "").with_context(|| format!("--report {}", report.display()))?;
     }
-    let plan = request.plan()?;
+    let jobs = plan(&settings, variant)?;
     let backend = OnnxRuntime::new(export.clone())?;
     let pipeline = Pipeline::open(export, Box::new(backend))?;
-    let progress = Progress::new(args.progress);
-    let report = pipeline.run(&request, &plan, &progress, interrupted)?;
-    drop(progress);
+    let mut reports = vec![];
+    for (index, (request, plan)) in jobs.iter().enumerate() {
+        let progress = Progress::new(flags.progress);
+        let report = pipeline
+            .run(request, plan, &progress, interrupted)
+            .with_context(|| case_name(index, jobs.len()))?;
+        drop(progress);
+        if !flags.json {
+            print(&report, &request.output);
+        }
+        reports.push(report);
+    }
+    finish(args, &reports)
+}
 
-    let json = serde_json::to_string_pretty(&report)?;
-    if let Some(path) = &args.report {
+/// Checks every request before any runs.
+fn plan(settings: &[Settings], variant: Variant) -> anyhow::Result<Vec<(Request, Plan)>> {
+    let requests = settings.iter().map(|settings| settings.request(variant));
+    let requests: Vec<Request> = requests.collect::<anyhow::Result<_>>()?;
+    check_outputs(&requests)?;
+    let count = requests.len();
+    let plan = |(index, request): (usize, Request)| {
+        let checked = check_sources(&request, variant);
+        let plan = checked.and_then(|()| Ok(request.plan(variant)?));
+        Ok((request, plan.with_context(|| case_name(index, count))?))
+    };
+    requests.into_iter().enumerate().map(plan).collect()
+}
+
+fn case_name(index: usize, count: usize) -> String {
+    if count == 1 { "request".into() } else { format!("case {} of {count}", index + 1) }
+}
+
+/// One report as an object, those of a file of cases as a list.
+fn finish(args: &RunArgs, reports: &[Report]) -> anyhow::Result<Outcome> {
+    let json = match reports {
+        [report] if args.flags.inputs.is_none() => serde_json::to_string_pretty(report)?,
+        reports => serde_json::to_string_pretty(reports)?,
+    };
+    if let Some(path) = &args.flags.report {
         fs::write(path, &json).with_context(|| format!("--report {}", path.display()))?;
     }
-    if args.json {
+    if args.flags.json {
         println!("{json}");
-    } else {
-        print(&report, &request.output);
     }
     Ok(Outcome::Done)
+}
+
+/// Every setting with its origin: a table for each case, or JSON.
+fn print_config(settings: &[Settings], many: bool, json: bool) -> anyhow::Result<()> {
+    let all: Vec<_> = settings.iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
+    if json {
+        let value = if many { all.into() } else { all.into_iter().next().unwrap_or_default() };
+        println!("{}", serde_json::to_string_pretty(&value)?);
+        return Ok(());
+    }
+    for (index, case) in all.iter().enumerate() {
+        if many {
+            println!("{}{}", if index == 0 { "" } else { "\n" }, case_name(index, all.len()));
+        }
+        for (name, setting) in case.as_object().into_iter().flatten() {
+            let from = setting["from"].as_str().unwrap_or_default();
+            println!("{name:<20} {from:<10} {}", setting["value"]);
+        }
+    }
+    Ok(())
 }
 
 fn print(report: &Report, output: &Path) {

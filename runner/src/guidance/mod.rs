@@ -138,47 +138,23 @@ impl Guidance {
         sigma: f32,
     ) -> Result<Array4<f32>, GuidanceError> {
         self.check(predictions, latents)?;
-        Ok(match self.mode.chain().projection {
-            Projection::Plain | Projection::Damped => self.sum(predictions).mapv(|v| v as f32),
-            Projection::Normalised | Projection::NormalisedBy(_) => {
-                self.combine_clean(predictions, latents, sigma)
-            }
-        })
-    }
-
-    /// The sum over x0 = x − σ·v, turned back into a velocity.
-    fn combine_clean(
-        &mut self,
-        predictions: &[ArrayView4<f32>],
-        x: &ArrayView4<f32>,
-        sigma: f32,
-    ) -> Array4<f32> {
-        let clean = |v: &ArrayView4<f32>| Zip::from(x).and(v).map_collect(|x, v| x - sigma * v);
-        let clean: Vec<Array4<f32>> = predictions.iter().map(clean).collect();
-        let views: Vec<ArrayView4<f32>> = clean.iter().map(|clean| clean.view()).collect();
-        let guided = self.sum(&views);
-        let velocity = |x: &f32, guided: &f64| ((f64::from(*x) - guided) / f64::from(sigma)) as f32;
-        Zip::from(x).and(&guided).map_collect(velocity)
-    }
-
-    /// base + Σ ω·P(upper − lower) over the chain.
-    fn sum(&mut self, predictions: &[ArrayView4<f32>]) -> Array4<f64> {
         let places = self.schedule.places.clone();
         let mut guided = predictions[places[0]].mapv(f64::from);
         for (term, (omega, _)) in self.mode.chain().links.iter().enumerate() {
-            let (lower, upper) = (&predictions[places[term]], &predictions[places[term + 1]]);
-            let step = self.project(term, lower, upper);
+            let ends = [&predictions[places[term]], &predictions[places[term + 1]]];
+            let step = self.project(term, ends, latents, sigma.into());
             guided.scaled_add(self.omegas.weight(*omega), &step);
         }
-        guided
+        Ok(guided.mapv(|v| v as f32))
     }
 
-    /// P(upper − lower) of one term.
+    /// P(upper − lower) of one term as a velocity; f64, since x0 = x − σ·v loses small velocities.
     fn project(
         &mut self,
         term: usize,
-        lower: &ArrayView4<f32>,
-        upper: &ArrayView4<f32>,
+        [lower, upper]: [&ArrayView4<f32>; 2],
+        latents: &ArrayView4<f32>,
+        sigma: f64,
     ) -> Array4<f64> {
         let subtract = |upper: &f32, lower: &f32| f64::from(*upper) - f64::from(*lower);
         let mut difference = Zip::from(upper).and(lower).map_collect(subtract);
@@ -191,7 +167,10 @@ impl Guidance {
             Projection::Normalised => self.limits(term),
             Projection::NormalisedBy(limits) => limits,
         };
-        normalise(difference, upper, limits, &mut self.momenta[term])
+        let clean = |x: &f32, v: &f32| f64::from(*x) - sigma * f64::from(*v);
+        let base = Zip::from(latents).and(upper).map_collect(clean);
+        let step = normalise(difference * -sigma, &base, limits, &mut self.momenta[term]);
+        step / -sigma
     }
 
     fn limits(&self, term: usize) -> Limits {

@@ -38,7 +38,7 @@ impl Momentum {
 /// N over latents [16,T,h,w]; norms and projections per latent frame, over C, H and W.
 pub(super) fn normalise(
     difference: Array4<f64>,
-    base: &ArrayView4<f32>,
+    base: &Array4<f64>,
     limits: Limits,
     momentum: &mut Momentum,
 ) -> Array4<f64> {
@@ -50,13 +50,13 @@ pub(super) fn normalise(
 }
 
 /// In place on one frame [16,h,w]: the limit first, then (d − par) + eta·par (K.12).
-fn normalise_frame(mut d: ArrayViewMut3<f64>, base: &ArrayView3<f32>, limits: Limits) {
+fn normalise_frame(mut d: ArrayViewMut3<f64>, base: &ArrayView3<f64>, limits: Limits) {
     if limits.norm_threshold > 0.0 {
         let length = d.iter().map(|x| x * x).sum::<f64>().sqrt();
         d *= (limits.norm_threshold / length).min(1.0);
     }
-    let length = base.iter().map(|&b| f64::from(b).powi(2)).sum::<f64>().sqrt();
-    let unit = base.mapv(|b| f64::from(b) / length.max(1e-12));
+    let length = base.iter().map(|b| b * b).sum::<f64>().sqrt();
+    let unit = base.mapv(|b| b / length.max(1e-12));
     let along: f64 = Zip::from(&d).and(&unit).fold(0.0, |sum, d, p| sum + d * p);
     d.scaled_add((limits.eta - 1.0) * along, &unit);
 }
@@ -81,17 +81,17 @@ mod tests {
     const FREE: Limits = Limits { eta: 1.0, norm_threshold: 0.0, momentum: 0.0 };
 
     /// [2,3,1,2]: frame t of the difference is (t+1)·(3, 0, 0, 4), of the base (0, 0, 0, 2).
-    fn example() -> (Array4<f64>, Array4<f32>) {
+    fn example() -> (Array4<f64>, Array4<f64>) {
         let at = |c, w| if c == w { 3.0 + c as f64 } else { 0.0 };
         let difference =
             Array4::from_shape_fn((2, 3, 1, 2), |(c, t, _, w)| (t + 1) as f64 * at(c, w));
-        let base = Array4::from_shape_fn((2, 3, 1, 2), |(c, _, _, w)| (2 * c * w) as f32);
+        let base = Array4::from_shape_fn((2, 3, 1, 2), |(c, _, _, w)| (2 * c * w) as f64);
         (difference, base)
     }
 
     fn run(limits: Limits) -> Array4<f64> {
         let (difference, base) = example();
-        normalise(difference, &base.view(), limits, &mut Momentum::default())
+        normalise(difference, &base, limits, &mut Momentum::default())
     }
 
     #[test]
@@ -119,7 +119,7 @@ mod tests {
         let (difference, base) = example();
         let mut momentum = Momentum::default();
         let limits = Limits { momentum: -0.5, ..FREE };
-        let mut next = || normalise(difference.clone(), &base.view(), limits, &mut momentum);
+        let mut next = || normalise(difference.clone(), &base, limits, &mut momentum);
         assert_eq!([next(), next(), next()].map(|d| d[[0, 0, 0, 0]]), [3.0, 1.5, 2.25]);
     }
 
@@ -127,7 +127,7 @@ mod tests {
     fn damping_keeps_a_fifth_along_the_reference_of_the_whole_latent() {
         let (difference, base) = example();
         let mut damped = difference.clone();
-        damp(&mut damped, &base.view());
+        damp(&mut damped, &base.mapv(|b| b as f32).view());
         // c = Σ 2·4(t+1) / Σ 4 = 4; only where the reference lies, 0.8·4·2 goes.
         assert_eq!(damped[[0, 2, 0, 0]], 9.0);
         for t in 0..3 {
@@ -143,8 +143,8 @@ mod tests {
     fn zero_difference_and_zero_base_stay_finite() {
         let limits = Limits { eta: 0.5, norm_threshold: 50.0, momentum: 0.0 };
         let zero = Array4::<f64>::zeros((16, 1, 1, 1));
-        let base = Array4::<f32>::zeros((16, 1, 1, 1));
-        let term = normalise(zero.clone(), &base.view(), limits, &mut Momentum::default());
+        let base = zero.clone();
+        let term = normalise(zero.clone(), &base, limits, &mut Momentum::default());
         assert_eq!(term, zero);
     }
 }
