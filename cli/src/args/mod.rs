@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use inputs::{check_outputs, check_sources, settings};
-pub use run::RunArgs;
+pub use run::{RunArgs, RunFlags};
 pub use settings::Settings;
 
 /// Bernini video generation without Python: export, run, inspect.

@@ -12,7 +12,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 use super::ProgressKind;
 
 #[derive(Debug, Args)]
-#[command(allow_negative_numbers = true)]
+#[command(allow_negative_numbers = true, args_override_self = true)]
 pub struct RunFlags {
     /// The export
     pub folder: PathBuf,
@@ -141,6 +141,16 @@ pub struct RunFlags {
     /// Largest source number seen in training
     #[arg(long = "max_trained_src_id", value_name = "N", default_value_t = 5)]
     pub max_trained_src_id: usize,
+    /// Have a chat model rewrite the prompt; BERNINI_PE_BASE_URL and BERNINI_PE_API_KEY (or
+    /// OPENAI_…) say whom to ask
+    #[arg(long = "use_pe")]
+    pub use_pe: bool,
+    /// Model of the prompt enhancer [default: BERNINI_PE_MODEL]
+    #[arg(long = "pe_model", value_name = "MODEL", requires = "use_pe")]
+    pub pe_model: Option<String>,
+    /// Fail where the prompt enhancer does, instead of going on with the prompt as typed
+    #[arg(long = "pe-required", requires = "use_pe")]
+    pub pe_required: bool,
     /// Run every pass of the official schedule, equal ones too; the result is the same
     #[arg(long = "reference-schedule")]
     pub reference_schedule: bool,

@@ -7,13 +7,14 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Context;
 use bernini_graphs::manifest::Variant;
 use bernini_runner::backend::OnnxRuntime;
+use bernini_runner::enhancer::{SourceFiles, enhance_or_keep};
 use bernini_runner::export::Export;
 use bernini_runner::pipeline::Pipeline;
 use bernini_runner::report::Report;
 use bernini_runner::request::{Plan, Request};
 
 use crate::Outcome;
-use crate::args::{RunArgs, Settings, check_outputs, check_sources, settings};
+use crate::args::{RunArgs, RunFlags, Settings, check_outputs, check_sources, settings};
 use crate::progress::Progress;
 
 pub fn run(args: &RunArgs, interrupted: &AtomicBool) -> anyhow::Result<Outcome> {
@@ -32,7 +33,10 @@ pub fn run(args: &RunArgs, interrupted: &AtomicBool) -> anyhow::Result<Outcome> 
     if let Some(report) = &flags.report {
         fs::write(report, "").with_context(|| format!("--report {}", report.display()))?;
     }
-    let jobs = plan(&settings, variant)?;
+    let mut jobs = plan(&settings, variant)?;
+    if flags.use_pe {
+        jobs.iter_mut().try_for_each(|(request, _)| rewrite_prompt(flags, request))?;
+    }
     let backend = OnnxRuntime::new(export.clone())?;
     let pipeline = Pipeline::open(export, Box::new(backend))?;
     let mut reports = vec![];
@@ -48,6 +52,20 @@ pub fn run(args: &RunArgs, interrupted: &AtomicBool) -> anyhow::Result<Outcome> 
         reports.push(report);
     }
     finish(args, &reports)
+}
+
+/// Lets the prompt enhancer rewrite the prompt; where it fails, the typed one stands.
+fn rewrite_prompt(flags: &RunFlags, request: &mut Request) -> anyhow::Result<()> {
+    let Request { videos, image, images, task_type, prompt, .. } = &*request;
+    let sources = SourceFiles { videos, image: image.as_deref(), images };
+    let model = flags.pe_model.as_deref();
+    let enhanced = enhance_or_keep(model, flags.pe_required, task_type, prompt, &sources)?;
+    match enhanced.warning {
+        Some(why) => eprintln!("warning: the prompt stays as typed: {why}"),
+        None => eprintln!("enhanced prompt: {}", enhanced.prompt),
+    }
+    request.prompt = enhanced.prompt;
+    Ok(())
 }
 
 /// Checks every request before any runs.

@@ -98,6 +98,12 @@ fn every_typed_flag_says_so() {
 }
 
 #[test]
+fn the_last_of_two_equal_flags_wins_as_in_the_official_scripts() {
+    let found = config(&["--seed", "1", "--height", "32", "--seed", "2"]);
+    assert_eq!(found["seed"], setting(2, "flag"));
+}
+
+#[test]
 fn the_table_shows_every_case() {
     let cases =
         file("two.jsonl", "{\"prompt\": \"a\"}\n{\"prompt\": \"b\", \"output\": \"b.png\"}");

@@ -130,3 +130,64 @@ fn doctor_says_what_it_found() {
         assert!(text.contains(name), "{text}");
     }
 }
+
+/// A chat server that answers one request with `status` and `body`, at the address returned.
+fn chat_server(status: &'static str, body: &'static str) -> String {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut seen = vec![];
+            let mut part = [0; 4096];
+            // The body's end: a JSON object that closes after the headers.
+            while !(seen.windows(4).any(|w| w == b"\r\n\r\n") && seen.ends_with(b"}")) {
+                let n = stream.read(&mut part).unwrap();
+                if n == 0 {
+                    break;
+                }
+                seen.extend(&part[..n]);
+            }
+            let head = format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\n");
+            let length = format!("Content-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            stream.write_all(format!("{head}{length}{body}").as_bytes()).unwrap();
+        }
+    });
+    format!("http://{address}")
+}
+
+fn enhanced(server: &str, name: &str, more: &[&str]) -> std::process::Output {
+    let (export, output) = (TINY.path("export"), TINY.path(name));
+    let flags = "--prompt a --guidance_mode t2v --task_type t2v --num_frames 1 --height 16 \
+                 --width 16 --num_inference_steps 1 --use_pe --pe_model m";
+    let mut arguments = vec!["run", text(&export), "--output", text(&output)];
+    arguments.extend(flags.split_whitespace());
+    arguments.extend(more);
+    command(&arguments)
+        .env("BERNINI_PE_BASE_URL", server)
+        .env("BERNINI_PE_API_KEY", "sk-very-secret-key")
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn enhanced_prompt_is_shown_and_a_failure_keeps_the_typed_one() {
+    let good = r#"{"choices": [{"message": {"role": "assistant", "content": "A red fox."}}]}"#;
+    let result = enhanced(&chat_server("200 OK", good), "enhanced.png", &[]);
+    let message = String::from_utf8_lossy(&result.stderr).into_owned();
+    assert!(result.status.success(), "{message}");
+    assert!(message.contains("enhanced prompt: A red fox."), "{message}");
+
+    let refused = chat_server("401 Unauthorized", r#"{"error": "bad key sk-very-secret-key"}"#);
+    let result = enhanced(&refused, "kept.png", &[]);
+    let message = String::from_utf8_lossy(&result.stderr).into_owned();
+    assert!(result.status.success(), "{message}");
+    assert!(message.contains("the prompt stays as typed") && !message.contains("secret"));
+    assert!(TINY.path("kept.png").is_file());
+
+    let result = enhanced(&refused, "required.png", &["--pe-required"]);
+    let message = String::from_utf8_lossy(&result.stderr).into_owned();
+    assert_eq!(result.status.code(), Some(2), "{message}");
+    assert!(!message.contains("secret") && !TINY.path("required.png").exists());
+}
