@@ -186,3 +186,24 @@ fn the_full_model_says_which_source_is_missing() {
     needs(&["i2i"], &["i2i needs an image"]);
     needs(&["i2i", "--image", "x.png", "--images", "y.png"], &["image and images are both given"]);
 }
+
+#[test]
+fn there_is_an_example_for_every_task_that_parses() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples");
+    let mut tasks = vec![];
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_string();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            let found = config(&["--case", text(&path)]);
+            let task = found["task_type"]["value"].as_str().unwrap();
+            assert_eq!(name.trim_start_matches("renderer_"), task);
+            assert_eq!(found["output"]["from"], "default", "{name}: --output must win");
+            tasks.push(name);
+        }
+    }
+    for task in ["t2i", "i2i", "t2v", "v2v", "mv2v", "r2v", "rv2v", "ads2v"] {
+        assert!(tasks.iter().any(|name| name == task), "no example for {task}");
+    }
+    assert_eq!(config(&["--inputs", &format!("{folder}/many.jsonl")]).as_array().unwrap().len(), 2);
+}
