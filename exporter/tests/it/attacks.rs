@@ -283,10 +283,27 @@ fn a_stack_of_a_thousand_layers_is_answered_in_a_moment() {
     assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
 }
 
+/// Flips one bit in the first 4 KiB (lengths and headers, not weights) of each of `files` in
+/// turn, 600 times; returns how often inspection saw it.
+fn flips_seen(fixture: &Fixture, files: &[&str]) -> usize {
+    let mut refused = 0;
+    for (i, file) in files.iter().cycle().take(600).enumerate() {
+        let path = fixture.path(file);
+        let original = fs::read(&path).unwrap();
+        let mut bytes = original.clone();
+        let at = i * 7919 % bytes.len().min(4096);
+        bytes[at] ^= 1 << (i % 8);
+        fs::write(&path, &bytes).unwrap();
+        refused += usize::from(!inspect(&fixture.checkpoint(), false).is_ok_and(|r| r.ok()));
+        fs::write(&path, &original).unwrap();
+    }
+    assert!(inspect(&fixture.checkpoint(), false).unwrap().ok());
+    refused
+}
+
 #[test]
 fn no_flipped_byte_makes_it_panic() {
-    let fixture = Fixture::new(Variant::Renderer);
-    let files = [
+    let renderer = [
         VAE,
         "vae/config.json",
         "transformer/config.json",
@@ -294,18 +311,9 @@ fn no_flipped_byte_makes_it_panic() {
         "text_encoder/model.safetensors.index.json",
         "scheduler/scheduler_config.json",
     ];
-    let mut refused = 0;
-    for (i, file) in files.iter().cycle().take(600).enumerate() {
-        let path = fixture.path(file);
-        let original = fs::read(&path).unwrap();
-        let mut bytes = original.clone();
-        // Somewhere in the first 4 KiB: lengths and headers, not weights.
-        let at = i * 7919 % bytes.len().min(4096);
-        bytes[at] ^= 1 << (i % 8);
-        fs::write(&path, &bytes).unwrap();
-        refused += usize::from(!inspect(&fixture.checkpoint(), false).is_ok_and(|r| r.ok()));
-        fs::write(&path, &original).unwrap();
-    }
+    let refused = flips_seen(&Fixture::new(Variant::Renderer), &renderer);
     assert!(refused > 200, "{refused}");
-    assert!(inspect(&fixture.checkpoint(), false).unwrap().ok());
+    let package = ["config.json", "mllm/config.json", "bernini/model.safetensors.index.json"];
+    let refused = flips_seen(&Fixture::new(Variant::Full), &package);
+    assert!(refused > 200, "{refused}");
 }
