@@ -137,6 +137,8 @@ struct Asked {
     missing: BTreeMap<String, Vec<usize>>,
     wrong: BTreeMap<String, Vec<usize>>,
     submodules: BTreeMap<&'static str, usize>,
+    /// What the model's own code got wrong for these configs.
+    mistakes: Vec<String>,
 }
 
 fn ask(checkpoint: &Checkpoint, component: Component) -> Asked {
@@ -160,8 +162,7 @@ fn ask(checkpoint: &Checkpoint, component: Component) -> Asked {
                 BuildError::WrongShape { name, expected, .. } => {
                     asked.wrong.insert(name, expected);
                 }
-                // A mistake in a model function; the export reports it as such.
-                BuildError::Operands { .. } => {}
+                mistake @ BuildError::Operands { .. } => asked.mistakes.push(mistake.to_string()),
             }
         }
     }
@@ -197,6 +198,9 @@ fn component(
         .filter_map(|short| Some((short.as_str(), component.skipped(short, layers)?)))
         .collect();
 
+    for reason in asked.mistakes {
+        findings.push(Finding::Graph { component: name, reason });
+    }
     for (short, expected) in asked.missing {
         findings.push(Finding::Missing { component: name, tensor: full(&short), expected });
     }

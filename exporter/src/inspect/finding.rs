@@ -46,6 +46,13 @@ pub enum Finding {
         /// Its type in safetensors.
         found: &'static str,
     },
+    /// Its graph cannot be built, whatever the tensors: a bug of ours.
+    Graph {
+        /// Component of the graph.
+        component: &'static str,
+        /// Place and operands.
+        reason: String,
+    },
     /// Two weights files would hold it.
     Shared {
         /// Component that reads it.
@@ -76,6 +83,9 @@ impl fmt::Display for Finding {
             Self::WrongType { component, tensor, found } => {
                 write!(f, "{component}: tensor {tensor}: expected F32, F16 or BF16, found {found}")
             }
+            Self::Graph { component, reason } => {
+                write!(f, "{component}: its graph cannot be built, please report this: {reason}")
+            }
             Self::Shared { component, tensor, files } => {
                 write!(f, "{component}: tensor {tensor} is used by {}", files.join(" and "))
             }
@@ -92,6 +102,7 @@ impl Finding {
             | Self::WrongShape { component, tensor, .. }
             | Self::WrongType { component, tensor, .. }
             | Self::Shared { component, tensor, .. } => (component, tensor),
+            Self::Graph { component, .. } => (component, ""),
         }
     }
 }
