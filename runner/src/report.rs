@@ -39,6 +39,12 @@ pub struct Report {
     pub steps_low_noise: usize,
     /// DiT forwards.
     pub forwards: usize,
+    /// DiT forwards of the official schedule, which runs equal ones too.
+    pub forwards_official: usize,
+    /// Passes of the planner's language model: prefixes once, then the target alone.
+    pub planner_passes: usize,
+    /// Passes of the official schedule, each over a whole branch.
+    pub planner_passes_official: usize,
     /// Peak resident memory of the process in bytes.
     pub peak_memory_bytes: u64,
 }

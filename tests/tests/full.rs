@@ -102,7 +102,9 @@ fn the_short_schedule_equals_the_official_one() {
         };
         let ((few, a), (many, b)) = (run(&short), run(&long));
         assert_eq!((few.forwards, many.forwards), (short_forwards, long_forwards), "{name}");
+        assert_eq!((few.forwards_official, many.forwards_official), (long_forwards, long_forwards));
         assert!(passes(&few) < passes(&many), "{name}");
+        assert!(few.planner_passes < few.planner_passes_official, "{name}");
         let last = |trace: &Trace| trace.latents.last().unwrap().clone();
         let (a, b) = (last(&a), last(&b));
         let error = relative_l2(a.as_slice().unwrap(), b.as_slice().unwrap());

@@ -125,13 +125,18 @@ fn print(report: &Report, output: &Path) {
     let Report { frames, width, height, .. } = report;
     println!("{}: {frames} frames of {width}×{height}", output.display());
     println!(
-        "{} steps ({} high noise, {} low noise), {} forwards of up to {} tokens",
+        "{} steps ({} high noise, {} low noise), {} forwards of up to {} tokens; official: {}",
         report.steps_high_noise + report.steps_low_noise,
         report.steps_high_noise,
         report.steps_low_noise,
         report.forwards,
         report.max_tokens,
+        report.forwards_official,
     );
+    if report.planner_passes > 0 {
+        let Report { planner_passes, planner_passes_official, .. } = report;
+        println!("{planner_passes} passes of the planner; official: {planner_passes_official}");
+    }
     println!("\n{:<12} {:>9} {:>7} {:>11}", "stage", "seconds", "count", "ms each");
     for stage in &report.stages {
         let each = match stage.count {

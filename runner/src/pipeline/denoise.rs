@@ -29,6 +29,10 @@ impl Run<'_> {
         let high =
             (0..steps).filter(|&i| scheduler.is_high_noise(i, DEFAULT_BOUNDARY_RATIO)).count();
         (self.report.steps_high_noise, self.report.steps_low_noise) = (high, steps - high);
+        let official =
+            Guidance::new(request.guidance_mode, available, request.omegas, request.apg)?
+                .with_reference_schedule(true);
+        self.report.forwards_official = steps * official.branches().len();
         self.progress.begin("denoise", steps * guidance.branches().len());
 
         let phases = [(Noise::High, 0..high), (Noise::Low, high..steps)];
@@ -90,7 +94,8 @@ impl Run<'_> {
         let mut context_session = self.report.time("load", 0, || backend.load(noise.context()))?;
         let keep = !self.request.reference_schedule;
         let mut kept: Vec<(Context, ExpertContext)> = vec![];
-        for &Branch { context, .. } in branches.iter().filter(|_| keep) {
+        for branch in branches.iter().filter(|_| keep) {
+            let context = contexts.canonical(branch.context);
             if kept.iter().all(|(known, _)| *known != context) {
                 let (session, rows) = (&mut *context_session, contexts.get(context));
                 let made = self.report.time("context", 1, || ExpertContext::new(session, rows))?;
@@ -98,7 +103,11 @@ impl Run<'_> {
             }
         }
         let expert = self.report.time("load", 0, || Expert::load(backend, noise, config))?;
-        let branches = branches.iter().map(|branch| branch.context).zip(tokens).collect();
+        let seen = branches.iter().map(|branch| match keep {
+            true => contexts.canonical(branch.context),
+            false => branch.context,
+        });
+        let branches = seen.zip(tokens).collect();
         Ok(Forwards { noise, expert, branches, kept, contexts, context_session })
     }
 }

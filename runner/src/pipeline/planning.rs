@@ -76,6 +76,9 @@ impl Run<'_> {
             other => RunError::Planner(other),
         })?;
         self.report.add("planner", start.elapsed(), planned.passes);
+        self.report.planner_passes = planned.passes;
+        // Three branches in every step, then two for the contexts (D.5).
+        self.report.planner_passes_official = 3 * request.planning_step + 2;
         Ok(planned)
     }
 

@@ -20,7 +20,7 @@ pub(super) struct LanguageModel {
     session: Box<dyn Session>,
     config: PlannerConfig,
     tokens_per_second: usize,
-    /// Passes so far: a prefix or a target of any number of branches.
+    /// Passes so far, of a prefix or a target, counted by branch.
     pub(super) passes: usize,
 }
 
@@ -115,7 +115,7 @@ impl LanguageModel {
         bias: Array4<f32>,
         [past_keys, past_values]: [&ArrayD<f32>; 2],
     ) -> Result<Prefix, BackendError> {
-        self.passes += 1;
+        self.passes += embeds.dim().0;
         let [embeds, bias] = [Tensor::from(embeds), Tensor::from(bias)];
         let [past_keys, past_values] =
             [past_keys, past_values].map(|past| Tensor::from(past.clone()));

@@ -64,7 +64,7 @@ pub struct Planned {
     pub wotxt_wovit: Array2<f32>,
     /// The target's embeddings, f32 `[target, hidden_size]`.
     pub target: Array2<f32>,
-    /// Passes of the language model.
+    /// Passes of the language model, counted by branch.
     pub passes: usize,
 }
 

@@ -19,6 +19,13 @@ pub struct Contexts {
 }
 
 impl Contexts {
+    /// The first context whose rows equal those of `context`: equal ones share keys and values.
+    pub fn canonical(&self, context: Context) -> Context {
+        let rows = self.get(context);
+        let all = [Context::Negative, Context::Positive, Context::Planned];
+        all.into_iter().find(|&other| self.get(other) == rows).unwrap_or(context)
+    }
+
     /// The rows of one context.
     pub fn get(&self, context: Context) -> &Array2<f32> {
         match context {
@@ -42,6 +49,14 @@ pub fn padded(text: &Array2<f32>, planned: Option<&Array2<f32>>) -> Array2<f32> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn contexts_that_coincide_are_one() {
+        let [a, b] = [1.0, 2.0].map(|x| Array2::from_elem((2, 3), x));
+        let contexts = Contexts { negative: a.clone(), positive: a, planned: b };
+        assert_eq!(contexts.canonical(Context::Positive), Context::Negative);
+        assert_eq!(contexts.canonical(Context::Planned), Context::Planned);
+    }
 
     #[test]
     fn short_contexts_are_filled_with_zeros_and_long_ones_kept() {
