@@ -124,9 +124,9 @@ impl Guidance {
         self.schedule = Schedule::new(&chain, self.available, &self.omegas, self.reference);
     }
 
-    /// The guided velocity [16,T,h,w] of one step.
+    /// The guided velocity `[16,T,h,w]` of one step.
     ///
-    /// `predictions`: velocities f32 [16,T,h,w] in the order of `branches()`; `latents`: the noisy
+    /// `predictions`: velocities f32 `[16,T,h,w]` in the order of `branches()`; `latents`: the noisy
     /// sample they were made from, same shape; `sigma`: its noise level, above 0.
     ///
     /// # Errors

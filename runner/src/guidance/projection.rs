@@ -35,7 +35,7 @@ impl Momentum {
     }
 }
 
-/// N over latents [16,T,h,w]; norms and projections per latent frame, over C, H and W.
+/// N over latents `[16,T,h,w]`; norms and projections per latent frame, over C, H and W.
 pub(super) fn normalise(
     difference: Array4<f64>,
     base: &Array4<f64>,
@@ -61,7 +61,7 @@ fn normalise_frame(mut d: ArrayViewMut3<f64>, base: &ArrayView3<f64>, limits: Li
     d.scaled_add((limits.eta - 1.0) * along, &unit);
 }
 
-/// apg over the whole latents [16,T,h,w], in place: (d − c·ref) + 0.2·c·ref.
+/// apg over the whole latents `[16,T,h,w]`, in place: (d − c·ref) + 0.2·c·ref.
 pub(super) fn damp(difference: &mut Array4<f64>, reference: &ArrayView4<f32>) {
     let (dot, square) =
         Zip::from(&*difference).and(reference).fold((0.0, 0.0), |(dot, sum), d, r| {
