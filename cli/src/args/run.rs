@@ -105,7 +105,7 @@ pub struct RunFlags {
     /// Seed of the initial noise
     #[arg(long, default_value_t = 42)]
     pub seed: u64,
-    /// Initial noise from a file instead: .npy, f32 [1,16,T,h,w]
+    /// Initial noise from a file instead: .npy, f32 1×16×T×h×w
     #[arg(long, value_name = "FILE")]
     pub noise: Option<PathBuf>,
     /// Frames per second
