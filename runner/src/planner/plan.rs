@@ -132,40 +132,27 @@ impl<'a> Planner<'a> {
             settings.reference_schedule,
         );
         let branches = self.branches(brief, &guidance.branches)?;
-        let head: Vec<_> = guidance.branches.iter().map(|&b| branches.index(b)).collect();
+        let guided: Vec<_> = guidance.branches.iter().map(|&b| branches.index(b)).collect();
         let mut prefix = self.prefix(brief, &branches)?;
+        let mut guided_prefix = prefix.select(&guided);
 
         let tokens = brief.target.visual.grid.tokens();
         let steps = settings.vit_denoising_step;
-        let mut draws = Head::load(self.backend, &self.configs.flow_head, steps, guidance)?;
+        let mut head = Head::load(self.backend, &self.configs.flow_head, steps, guidance)?;
         let mut rng = after_packing(settings.seed, brief.target.placeholder.tokens());
-        let mask_token = self.mask_token.rows(&vec![0; tokens])?;
-        let mut target = mask_token;
+        let mut target = self.mask_token.rows(&vec![0; tokens])?;
         let order = reveal_order(settings.seed, tokens);
-        let chosen = prefix.select(&head);
         for reveal in RevealSteps::new(order, settings.planning_step) {
             if interrupted.load(Ordering::Relaxed) {
                 return Err(PlannerError::Interrupted);
             }
+            if settings.reference_schedule {
+                prefix = self.prefix(brief, &branches)?;
+                guided_prefix = prefix.select(&guided);
+            }
             if !reveal.is_empty() {
-                let seen;
-                let seen = if settings.reference_schedule {
-                    prefix = self.prefix(brief, &branches)?;
-                    seen = prefix.select(&head);
-                    &seen
-                } else {
-                    &chosen
-                };
-                let hidden = self.target_hidden(&branches, &head, &target, seen)?;
-                let hidden: Vec<_> =
-                    hidden.outer_iter().map(|rows| rows.select(Axis(0), &reveal)).collect();
-                let shape = (reveal.len(), target.ncols());
-                let noise = Array2::from_shape_vec(shape, rng.randn(shape.0 * shape.1))
-                    .expect("invariant: as many values as elements");
-                let drawn = draws.draw(noise, &hidden)?;
-                for (&token, row) in reveal.iter().zip(drawn.rows()) {
-                    target.row_mut(token).assign(&row);
-                }
+                let hidden = self.target_hidden(&branches, &guided, &target, &guided_prefix)?;
+                draw(&mut head, &mut rng, &hidden, &reveal, &mut target)?;
             }
             step();
         }
@@ -267,6 +254,26 @@ impl<'a> Planner<'a> {
         let rows: Array3<f32> = self.proj_gen.run(&[(HIDDEN, &hidden)])?.take_f32(ROWS)?;
         Ok(rows.index_axis_move(Axis(0), 0))
     }
+}
+
+/// Draws the embeddings of the tokens `reveal` of `target` `[tokens, hidden_size]`, given hidden
+/// states `[branches, tokens, hidden_size]`.
+fn draw(
+    head: &mut Head,
+    rng: &mut TorchRng,
+    hidden: &Array3<f32>,
+    reveal: &[usize],
+    target: &mut Array2<f32>,
+) -> Result<(), PlannerError> {
+    let hidden: Vec<_> = hidden.outer_iter().map(|rows| rows.select(Axis(0), reveal)).collect();
+    let shape = (reveal.len(), target.ncols());
+    let noise = Array2::from_shape_vec(shape, rng.randn(shape.0 * shape.1))
+        .expect("invariant: as many values as elements");
+    let drawn = head.draw(noise, &hidden)?;
+    for (&token, row) in reveal.iter().zip(drawn.rows()) {
+        target.row_mut(token).assign(&row);
+    }
+    Ok(())
 }
 
 /// torch's generator after the draws that the official code makes and throws away.
