@@ -14,7 +14,10 @@ use bernini_graphs::manifest::{
 };
 use bernini_graphs::models::{Configs, PlannerConfigs};
 use bernini_graphs::{Component, Submodule};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
+
+use crate::scheduler::DEFAULT_BOUNDARY_RATIO;
 
 /// JSON files of an export are small; anything larger is not ours.
 const MAX_JSON: u64 = 64 << 20;
@@ -30,6 +33,13 @@ struct Inner {
     folder: PathBuf,
     manifest: ExportManifest,
     configs: Configs,
+    boundary_ratio: f64,
+}
+
+/// The one key of the package's `config.json` that the runner reads (A.3).
+#[derive(Deserialize)]
+struct PackageConfig {
+    switch_dit_boundary: Option<f64>,
 }
 
 impl Export {
@@ -47,8 +57,9 @@ impl Export {
             check_file(folder, entry)?;
         }
         let configs = read_configs(folder, &manifest)?;
+        let boundary_ratio = boundary_ratio(folder, &manifest)?;
         let folder = folder.to_path_buf();
-        Ok(Self { inner: Arc::new(Inner { folder, manifest, configs }) })
+        Ok(Self { inner: Arc::new(Inner { folder, manifest, configs, boundary_ratio }) })
     }
 
     /// The manifest.
@@ -59,6 +70,11 @@ impl Export {
     /// The components' configs.
     pub fn configs(&self) -> &Configs {
         &self.inner.configs
+    }
+
+    /// Timestep, divided by 1000, at which the low-noise expert takes over.
+    pub fn boundary_ratio(&self) -> f64 {
+        self.inner.boundary_ratio
     }
 
     /// Where a listed file lies.
@@ -109,6 +125,17 @@ fn check_file(folder: &Path, entry: &FileEntry) -> Result<(), ExportError> {
         return Err(ExportError::File { path, expected: entry.bytes, found });
     }
     Ok(())
+}
+
+/// The full package's own, else the released value.
+fn boundary_ratio(folder: &Path, manifest: &ExportManifest) -> Result<f64, ExportError> {
+    let file = "config/bernini.json";
+    if manifest.config.iter().all(|entry| entry.file != file) {
+        return Ok(DEFAULT_BOUNDARY_RATIO);
+    }
+    let config: PackageConfig = read_json(&folder.join(file))?;
+    let given = config.switch_dit_boundary.filter(|ratio| (0.0..=1.0).contains(ratio));
+    Ok(given.unwrap_or(DEFAULT_BOUNDARY_RATIO))
 }
 
 fn read_configs(folder: &Path, manifest: &ExportManifest) -> Result<Configs, ExportError> {

@@ -113,6 +113,18 @@ fn the_short_schedule_equals_the_official_one() {
 }
 
 #[test]
+fn the_package_says_where_the_experts_switch() {
+    assert_eq!(MODEL.export.boundary_ratio(), 0.875);
+    let config = MODEL.path().join("config/bernini.json");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let changed = Model::full();
+    let other = changed.path().join("config/bernini.json");
+    std::fs::write(&other, text.replace("0.875", "0.625")).unwrap();
+    let reopened = bernini_runner::export::Export::open(&changed.path()).unwrap();
+    assert_eq!(reopened.boundary_ratio(), 0.625);
+}
+
+#[test]
 fn sources_are_in_the_order_of_the_conversation() {
     let golden = Golden::load("full");
     let (_, trace) = run(&Request {

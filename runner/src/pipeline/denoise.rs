@@ -8,7 +8,7 @@ use super::{Run, RunError};
 use crate::backend::Session;
 use crate::guidance::{Branch, Context, Guidance};
 use crate::renderer::{Contexts, Expert, ExpertContext, Noise, Source, Tokens};
-use crate::scheduler::{DEFAULT_BOUNDARY_RATIO, Scheduler};
+use crate::scheduler::Scheduler;
 
 impl Run<'_> {
     /// The denoising loop: one expert after the other, from noise to clean latents.
@@ -26,8 +26,8 @@ impl Run<'_> {
             Guidance::new(request.guidance_mode, available, request.omegas, request.apg)?
                 .with_reference_schedule(request.reference_schedule);
         let steps = scheduler.timesteps().len();
-        let high =
-            (0..steps).filter(|&i| scheduler.is_high_noise(i, DEFAULT_BOUNDARY_RATIO)).count();
+        let boundary = self.pipeline.export.boundary_ratio();
+        let high = (0..steps).filter(|&i| scheduler.is_high_noise(i, boundary)).count();
         (self.report.steps_high_noise, self.report.steps_low_noise) = (high, steps - high);
         let official =
             Guidance::new(request.guidance_mode, available, request.omegas, request.apg)?
