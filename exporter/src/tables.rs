@@ -1,6 +1,7 @@
 //! Tensors that are read by row at run time and belong to no graph (design §3).
 
 use bernini_graphs::Component;
+use bernini_graphs::manifest::{MASK_TOKEN, PLANNER_EMBEDDINGS, TEXT_EMBEDDINGS};
 use bernini_graphs::models::Configs;
 
 use crate::checkpoint::Checkpoint;
@@ -45,14 +46,14 @@ pub fn all(configs: &Configs, mask_tokens: usize) -> Vec<Table> {
     if let Some(planner) = &configs.planner {
         let (rows, width) = (planner.lm.vocab_size, planner.lm.hidden_size);
         let names = &["model.embed_tokens.weight"];
-        tables.push(embedding("planner_embeddings", Component::PlannerLm, names, [rows, width]));
+        tables.push(embedding(PLANNER_EMBEDDINGS, Component::PlannerLm, names, [rows, width]));
         tables.push(Table {
             stored: vec![1, mask_tokens, width],
-            ..embedding("mask_token", Component::MaskTokens, &["mask_tokens"], [1, width])
+            ..embedding(MASK_TOKEN, Component::MaskTokens, &["mask_tokens"], [1, width])
         });
     }
     let names = &["shared.weight", "encoder.embed_tokens.weight"];
     let shape = [configs.text_encoder.vocab_size, configs.text_encoder.d_model];
-    tables.push(embedding("text_embeddings", Component::TextEncoder, names, shape));
+    tables.push(embedding(TEXT_EMBEDDINGS, Component::TextEncoder, names, shape));
     tables
 }

@@ -9,6 +9,14 @@ use crate::{DType, Port};
 
 /// Name of the manifest in an export folder.
 pub const EXPORT_MANIFEST: &str = "export.json";
+/// The full package's own `config.json`, in an export folder.
+pub const PACKAGE_CONFIG: &str = "config/bernini.json";
+/// Table of UMT5's token embeddings.
+pub const TEXT_EMBEDDINGS: &str = "text_embeddings";
+/// Table of the planner's token embeddings.
+pub const PLANNER_EMBEDDINGS: &str = "planner_embeddings";
+/// Table of one row: the embedding of a target token that is not revealed yet.
+pub const MASK_TOKEN: &str = "mask_token";
 /// Version of the manifest's schema; a reader refuses any other.
 pub const EXPORT_SCHEMA: u32 = 1;
 

@@ -1,14 +1,13 @@
 //! Composites without weights of their own. Each is lowered in this one place, because
 //! TensorRT's fusion is particular about form.
 
+use crate::Value;
 use crate::ops::{concat, ones};
-use crate::{Dim, Value};
 
 /// Layer normalisation over the last axis without weights: statistics and result in f32.
 #[track_caller]
 pub fn layer_norm(x: Value<'_>, eps: f32) -> Value<'_> {
-    let width = x.shape().last().and_then(Dim::number).unwrap_or(0);
-    x.to_f32().layer_norm_f32(ones(x.g, width), None, eps)
+    x.to_f32().layer_norm_f32(ones(x.g, x.width()), None, eps)
 }
 
 /// Attention of `q` `[b, heads, n, d]` over `k`, `v` `[b, heads, m, d]` plus an additive `bias`

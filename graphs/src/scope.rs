@@ -100,7 +100,7 @@ impl<'g> Scope<'g> {
     /// The product of a linear layer, in FP8 where the policy says so.
     #[track_caller]
     fn project(&self, x: Value<'g>, out: usize, layout: Layout) -> Value<'g> {
-        let width = x.shape().last().and_then(crate::Dim::number).unwrap_or(0);
+        let width = x.width();
         if x.port().is_none() {
             return x;
         }
@@ -122,7 +122,7 @@ impl<'g> Scope<'g> {
     #[track_caller]
     pub fn layer_norm(&self, name: &str, x: Value<'g>, eps: f32) -> Value<'g> {
         let s = self.at(name).f32();
-        let width = x.shape().last().and_then(crate::Dim::number).unwrap_or(0);
+        let width = x.width();
         let (weight, bias) = (s.tensor("weight", &[width]), s.tensor("bias", &[width]));
         let y = x.to_f32().layer_norm_f32(weight, Some(bias), eps).to_compute();
         self.g.enter(&self.path);
@@ -134,7 +134,7 @@ impl<'g> Scope<'g> {
     pub fn rms_norm(&self, name: &str, x: Value<'g>, eps: f32, layout: Layout) -> Value<'g> {
         let s = self.at(name);
         let axis = x.shape().len().saturating_sub(1);
-        let width = x.shape().last().and_then(crate::Dim::number).unwrap_or(0);
+        let width = x.width();
         let f = x.to_f32();
         let y = f.div((f * f).mean(axis).shift(eps).sqrt()).cast(x.dtype());
         let y = y * s.tensor_as("weight", &[width], &[width], layout);
@@ -147,7 +147,7 @@ impl<'g> Scope<'g> {
     pub fn conv3d(&self, name: &str, x: Value<'g>, out: usize, geometry: Conv3d) -> Value<'g> {
         let [kt, kh, kw] = geometry.kernel;
         let s = self.at(name);
-        let shape = [out, channels(x), kt, kh, kw];
+        let shape = [out, x.size(1), kt, kh, kw];
         let y = x.conv3d(s.tensor("weight", &shape), s.tensor("bias", &[out]), geometry);
         self.g.enter(&self.path);
         y
@@ -158,7 +158,7 @@ impl<'g> Scope<'g> {
     pub fn conv2d(&self, name: &str, x: Value<'g>, out: usize, geometry: Conv3d) -> Value<'g> {
         let [_, kh, kw] = geometry.kernel;
         let s = self.at(name);
-        let (n, geometry) = (channels(x), Conv3d { kernel: [1, kh, kw], ..geometry });
+        let (n, geometry) = (x.size(1), Conv3d { kernel: [1, kh, kw], ..geometry });
         let weight = s.tensor_as("weight", &[out, n, kh, kw], &[out, n, 1, kh, kw], Layout::AsIs);
         let y = x.conv3d(weight, s.tensor("bias", &[out]), geometry);
         self.g.enter(&self.path);
@@ -182,9 +182,4 @@ impl<'g> Scope<'g> {
         let next = seen.slice(2, -history..i64::MAX);
         (self.conv3d(name, seen, out, geometry), next)
     }
-}
-
-/// Channels of `[b, c, t, h, w]`; 0 for a poisoned value.
-fn channels(x: Value<'_>) -> usize {
-    x.shape().get(1).and_then(crate::Dim::number).unwrap_or(0)
 }

@@ -41,6 +41,17 @@ impl<'g> Value<'g> {
         self.port().map(|port| port.shape).unwrap_or_default()
     }
 
+    /// Size of `axis` where it is a number; 0 for a symbol or a poisoned value, which every layer
+    /// refuses.
+    pub(crate) fn size(self, axis: usize) -> usize {
+        self.shape().get(axis).and_then(Dim::number).unwrap_or(0)
+    }
+
+    /// [`Value::size`] of the last axis.
+    pub(crate) fn width(self) -> usize {
+        self.size(self.shape().len().saturating_sub(1))
+    }
+
     /// Element type; the graph's compute type for a poisoned value.
     pub fn dtype(self) -> DType {
         self.port().map_or(self.g.precision.compute(), |port| port.dtype)

@@ -6,11 +6,12 @@ use std::path::{Component as PathPart, Path, PathBuf};
 use std::sync::Arc;
 
 use bernini_graphs::config::{
-    ConnectorConfig, FlowHeadConfig, PlannerConfig, TextEncoderConfig, TransformerConfig,
-    VaeConfig, VisionConfig,
+    ConfigError, ConnectorConfig, FlowHeadConfig, PlannerConfig, TextEncoderConfig,
+    TransformerConfig, VaeConfig, VisionConfig,
 };
 use bernini_graphs::manifest::{
-    EXPORT_MANIFEST, EXPORT_SCHEMA, ExportManifest, FileEntry, PrecisionName, Variant,
+    EXPORT_MANIFEST, EXPORT_SCHEMA, ExportManifest, FileEntry, PACKAGE_CONFIG, PrecisionName,
+    Variant,
 };
 use bernini_graphs::models::{Configs, PlannerConfigs};
 use bernini_graphs::{Component, Submodule};
@@ -129,64 +130,61 @@ fn check_file(folder: &Path, entry: &FileEntry) -> Result<(), ExportError> {
 
 /// The full package's own, else the released value.
 fn boundary_ratio(folder: &Path, manifest: &ExportManifest) -> Result<f64, ExportError> {
-    let file = "config/bernini.json";
-    if manifest.config.iter().all(|entry| entry.file != file) {
+    if manifest.config.iter().all(|entry| entry.file != PACKAGE_CONFIG) {
         return Ok(DEFAULT_BOUNDARY_RATIO);
     }
-    let config: PackageConfig = read_json(&folder.join(file))?;
+    let config: PackageConfig = read_json(&folder.join(PACKAGE_CONFIG))?;
     let given = config.switch_dit_boundary.filter(|ratio| (0.0..=1.0).contains(ratio));
     Ok(given.unwrap_or(DEFAULT_BOUNDARY_RATIO))
 }
 
 fn read_configs(folder: &Path, manifest: &ExportManifest) -> Result<Configs, ExportError> {
-    let path = |component: Component| {
+    use Component::{Connector, FlowHead, PlannerLm, TextEncoder, Transformer, Transformer2};
+    let files = ConfigFiles { folder, manifest };
+    let planner = match manifest.variant {
+        Variant::Renderer => None,
+        Variant::Full => Some(PlannerConfigs {
+            vision: files.read(Component::Vision, VisionConfig::validate)?,
+            lm: files.read(PlannerLm, PlannerConfig::validate)?,
+            connector: files.read(Connector, ConnectorConfig::validate)?,
+            flow_head: files.read(FlowHead, FlowHeadConfig::validate)?,
+        }),
+    };
+    Ok(Configs {
+        planner,
+        text_encoder: files.read(TextEncoder, TextEncoderConfig::validate)?,
+        transformer: files.read(Transformer, TransformerConfig::validate)?,
+        transformer_2: files.read(Transformer2, TransformerConfig::validate)?,
+        vae: files.read(Component::Vae, VaeConfig::validate)?,
+    })
+}
+
+/// The components' configs of a folder.
+struct ConfigFiles<'a> {
+    folder: &'a Path,
+    manifest: &'a ExportManifest,
+}
+
+impl ConfigFiles<'_> {
+    /// The config that the component's submodules name, if the model can have it.
+    fn read<T: DeserializeOwned>(
+        &self,
+        component: Component,
+        validate: impl Fn(&T) -> Result<(), ConfigError>,
+    ) -> Result<T, ExportError> {
+        let folder = self.folder;
+        let missing = || ExportError::Incomplete { folder: folder.into(), component };
         let entry = Submodule::ALL
             .into_iter()
             .filter(|submodule| submodule.component() == component)
-            .find_map(|submodule| manifest.submodules.get(submodule.stem()));
-        let missing = || ExportError::Incomplete { folder: folder.into(), component };
-        let config = &entry.ok_or_else(missing)?.config;
-        let listed = manifest.config.iter().find(|entry| entry.file == *config);
-        Ok::<_, ExportError>(folder.join(&listed.ok_or_else(missing)?.file))
-    };
-    let text_encoder: TextEncoderConfig = read_json(&path(Component::TextEncoder)?)?;
-    let transformer: TransformerConfig = read_json(&path(Component::Transformer)?)?;
-    let transformer_2: TransformerConfig = read_json(&path(Component::Transformer2)?)?;
-    let vae: VaeConfig = read_json(&path(Component::Vae)?)?;
-    let checks = [
-        (Component::TextEncoder, text_encoder.validate()),
-        (Component::Transformer, transformer.validate()),
-        (Component::Transformer2, transformer_2.validate()),
-        (Component::Vae, vae.validate()),
-    ];
-    for (component, check) in checks {
-        check.map_err(|source| ExportError::Config { folder: folder.into(), component, source })?;
+            .find_map(|submodule| self.manifest.submodules.get(submodule.stem()));
+        let file = &entry.ok_or_else(missing)?.config;
+        let listed = self.manifest.config.iter().any(|entry| entry.file == *file);
+        let config = if listed { read_json(&folder.join(file))? } else { return Err(missing()) };
+        let wrong = |source| ExportError::Config { folder: folder.into(), component, source };
+        validate(&config).map_err(wrong)?;
+        Ok(config)
     }
-    let planner = match manifest.variant {
-        Variant::Renderer => None,
-        Variant::Full => Some(read_planner_configs(folder, &path)?),
-    };
-    Ok(Configs { planner, text_encoder, transformer, transformer_2, vae })
-}
-
-fn read_planner_configs(
-    folder: &Path,
-    path: &impl Fn(Component) -> Result<PathBuf, ExportError>,
-) -> Result<PlannerConfigs, ExportError> {
-    let vision: VisionConfig = read_json(&path(Component::Vision)?)?;
-    let lm: PlannerConfig = read_json(&path(Component::PlannerLm)?)?;
-    let connector: ConnectorConfig = read_json(&path(Component::Connector)?)?;
-    let flow_head: FlowHeadConfig = read_json(&path(Component::FlowHead)?)?;
-    let checks = [
-        (Component::Vision, vision.validate()),
-        (Component::PlannerLm, lm.validate()),
-        (Component::Connector, connector.validate()),
-        (Component::FlowHead, flow_head.validate()),
-    ];
-    for (component, check) in checks {
-        check.map_err(|source| ExportError::Config { folder: folder.into(), component, source })?;
-    }
-    Ok(PlannerConfigs { vision, lm, connector, flow_head })
 }
 
 /// Reads a JSON file of bounded size.
@@ -272,7 +270,7 @@ pub enum ExportError {
         /// The component.
         component: Component,
         /// Key, expected, found.
-        source: bernini_graphs::config::ConfigError,
+        source: ConfigError,
     },
     /// A precision that runs on a GPU only.
     #[error("{}: {found:?} graphs run as TensorRT engines only; for the CPU use `bernini export --precision f32`", folder.display())]

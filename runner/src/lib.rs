@@ -33,5 +33,5 @@ mod text_encoder;
 mod vae;
 
 pub use tensor::Tensor;
-pub use text_encoder::{TEXT_EMBEDDINGS, TextEncoder, TextEncoderError};
+pub use text_encoder::{TextEncoder, TextEncoderError};
 pub use vae::{VaeDecoder, VaeEncoder};

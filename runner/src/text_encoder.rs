@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bernini_graphs::Submodule;
 use bernini_graphs::config::TextEncoderConfig;
+use bernini_graphs::manifest::TEXT_EMBEDDINGS;
 use bernini_graphs::submodule::text_encoder::{BUCKETS, EMBEDS, HIDDEN};
 use half::bf16;
 use ndarray::{Array2, Array3, Axis};
@@ -14,9 +15,6 @@ use safetensors::tensor::{Dtype, Metadata};
 use crate::backend::{Backend, BackendError, Session};
 use crate::export::{Export, ExportError};
 use crate::tensor::Tensor;
-
-/// Name of the token embeddings among an export's tables.
-pub const TEXT_EMBEDDINGS: &str = "text_embeddings";
 
 /// The text encoder with its embedding table.
 pub struct TextEncoder {

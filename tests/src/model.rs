@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use bernini_exporter::checkpoint::StoredType;
+use bernini_exporter::checkpoint::{StoredType, prefix};
 use bernini_exporter::synth::{self, Blueprint, SynthTensor, SynthWeights, Values};
 use bernini_exporter::{ExportOptions, export};
 use bernini_graphs::manifest::PrecisionName;
@@ -165,18 +165,10 @@ pub(crate) fn asked_of_full(configs: &Value) -> Vec<(String, Vec<usize>)> {
         transformer_2: parse(&configs["transformer_2_config.json"]),
         vae: parse(&configs["vae/config.json"]),
     };
-    let parts = [
-        (Component::Vision, "mllm.visual."),
-        (Component::PlannerLm, "mllm."),
-        (Component::Connector, "connector."),
-        (Component::FlowHead, "vit_decoder."),
-        (Component::TextEncoder, "t5_text_encoder."),
-        (Component::Transformer, "diff_dec.transformer."),
-        (Component::Transformer2, "diff_dec_low.transformer_2."),
-    ];
-    let named = parts.into_iter().flat_map(|(part, prefix)| {
+    let parts = Component::PLANNER.into_iter().chain(PARTS).filter(|part| *part != Component::Vae);
+    let named = parts.flat_map(|part| {
         let shapes = asked(&configs, part);
-        shapes.into_iter().map(move |(name, shape)| (format!("{prefix}{name}"), shape))
+        shapes.into_iter().map(move |(name, shape)| (format!("{}{name}", prefix(part)), shape))
     });
     named.collect()
 }

@@ -18,7 +18,7 @@ use bernini_graphs::models::Configs;
 
 pub use error::{CheckpointError, HeaderError};
 pub use header::StoredType;
-pub(crate) use layout::prefix;
+pub use layout::prefix;
 pub use package::Package;
 pub use shards::{Shard, Tensor};
 

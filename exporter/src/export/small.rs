@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use bernini_graphs::Component;
+use bernini_graphs::manifest::PACKAGE_CONFIG;
 use bernini_graphs::models::PlannerConfigs;
 use serde::Serialize;
 
@@ -55,7 +56,7 @@ fn planner_files(
         (config_name(Component::Vision), json(&planner.vision)),
         (config_name(Component::Connector), json(&planner.connector)),
         (config_name(Component::FlowHead), json(&planner.flow_head)),
-        ("config/bernini.json".into(), json(&package.config)),
+        (PACKAGE_CONFIG.into(), json(&package.config)),
     ];
     small.extend(copies(&package.mllm, &QWEN, "config/qwen_tokenizer")?);
     small.extend(copies(&package.mllm, &[PROCESSOR], "config")?);

@@ -5,7 +5,7 @@ use crate::graph::Layout;
 use crate::nn::attention;
 use crate::ops::{Conv3d, concat, zeros};
 use crate::submodule::vae::{CACHE, NEXT};
-use crate::{Dim, GraphBuilder, Scope, Value};
+use crate::{GraphBuilder, Scope, Value};
 
 /// The causal state of one chunk: where caches come from and where they go.
 pub(super) struct Chunk<'g> {
@@ -55,7 +55,7 @@ impl<'g> Chunk<'g> {
 
 /// Channels scaled to length `sqrt(channels)`, times `gamma`; f32 inside.
 fn channel_norm<'g>(s: &Scope<'g>, name: &str, x: Value<'g>, gamma_rank: usize) -> Value<'g> {
-    let n = x.shape().get(1).and_then(Dim::number).unwrap_or(0);
+    let n = x.size(1);
     let shape: Vec<_> = std::iter::once(n).chain(std::iter::repeat_n(1, gamma_rank - 1)).collect();
     let gamma = s.at(name).f32().tensor_as("gamma", &shape, &[n, 1, 1, 1], Layout::AsIs);
     let f = x.to_f32();
@@ -83,7 +83,7 @@ pub(super) fn residual_block<'g>(
 
 /// Two residual blocks around attention within each frame.
 pub(super) fn mid_block<'g>(chunk: &Chunk<'g>, s: &Scope<'g>, x: Value<'g>) -> Value<'g> {
-    let width = x.shape().get(1).and_then(Dim::number).unwrap_or(0);
+    let width = x.size(1);
     let x = residual_block(chunk, &s.at("resnets").at(0), x, width);
     let x = frame_attention(&s.at("attentions").at(0), x, width);
     residual_block(chunk, &s.at("resnets").at(1), x, width)
@@ -113,7 +113,7 @@ pub(super) fn resample_down<'g>(
     x: Value<'g>,
     halve_frames: bool,
 ) -> Value<'g> {
-    let width = x.shape().get(1).and_then(Dim::number).unwrap_or(0);
+    let width = x.size(1);
     let halve =
         Conv3d { kernel: [1, 3, 3], stride: [1, 2, 2], pad_before: [0; 2], pad_after: [1; 2] };
     let x = s.conv2d("resample.1", x, width, halve);
@@ -143,7 +143,7 @@ pub(super) fn resample_up<'g>(
     x: Value<'g>,
     double_frames: bool,
 ) -> Value<'g> {
-    let width = x.shape().get(1).and_then(Dim::number).unwrap_or(0);
+    let width = x.size(1);
     let x = match (double_frames, chunk.position) {
         (false, _) => x,
         (true, Position::First) => {

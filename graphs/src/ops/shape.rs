@@ -88,7 +88,7 @@ impl<'g> Value<'g> {
     #[track_caller]
     pub(crate) fn halves(self) -> [Self; 2] {
         let axis = self.shape().len().saturating_sub(1);
-        let width = self.shape().last().and_then(Dim::number).unwrap_or(0) as i64;
+        let width = self.width() as i64;
         [self.slice(axis, 0..width / 2), self.slice(axis, width / 2..width)]
     }
 }

@@ -23,9 +23,6 @@ pub trait Backend {
 pub trait Session {
     /// Runs once: every input of the contract by name, every output of it back.
     fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Outputs, BackendError>;
-
-    /// What it takes, as the manifest says.
-    fn inputs(&self) -> &[PortEntry];
 }
 
 /// Outputs of one run by name.

@@ -118,8 +118,4 @@ impl Session for OnnxRuntimeSession {
         }
         Ok(Outputs::new(submodule, tensors))
     }
-
-    fn inputs(&self) -> &[PortEntry] {
-        &self.inputs
-    }
 }

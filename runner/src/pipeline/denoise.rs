@@ -22,17 +22,16 @@ impl Run<'_> {
         let mut scheduler =
             Scheduler::new(request.scheduler, request.num_inference_steps, request.flow_shift)?;
         let available = self.plan.available();
-        let mut guidance =
-            Guidance::new(request.guidance_mode, available, request.omegas, request.apg)?
-                .with_reference_schedule(request.reference_schedule);
+        let guidance_of = |reference| {
+            Guidance::new(request.guidance_mode, available, request.omegas, request.apg)
+                .map(|guidance| guidance.with_reference_schedule(reference))
+        };
+        let mut guidance = guidance_of(request.reference_schedule)?;
         let steps = scheduler.timesteps().len();
         let boundary = self.pipeline.export.boundary_ratio();
         let high = (0..steps).filter(|&i| scheduler.is_high_noise(i, boundary)).count();
         (self.report.steps_high_noise, self.report.steps_low_noise) = (high, steps - high);
-        let official =
-            Guidance::new(request.guidance_mode, available, request.omegas, request.apg)?
-                .with_reference_schedule(true);
-        self.report.forwards_official = steps * official.branches().len();
+        self.report.forwards_official = steps * guidance_of(true)?.branches().len();
         self.progress.begin("denoise", steps * guidance.branches().len());
 
         let phases = [(Noise::High, 0..high), (Noise::Low, high..steps)];

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use bernini_graphs::manifest::Variant;
+use bernini_graphs::manifest::{MASK_TOKEN, PLANNER_EMBEDDINGS, Variant};
 use ndarray::{Array2, Array4};
 
 use crate::backend::{Backend, BackendError};
@@ -23,10 +23,6 @@ use crate::request::{Plan, Request, RequestError};
 use crate::scheduler::SchedulerError;
 use crate::text::{T5Tokenizer, TextError};
 use crate::text_encoder::{EmbeddingTable, TextEncoderError};
-
-/// Names of the planner's tables in an export.
-const PLANNER_EMBEDDINGS: &str = "planner_embeddings";
-const MASK_TOKEN: &str = "mask_token";
 
 /// Follows a run: a stage begins with its amount of work, then advances.
 pub trait Progress {
