@@ -22,6 +22,7 @@ mod builder;
 pub mod config;
 mod dim;
 mod dtype;
+pub mod engines;
 mod error;
 mod graph;
 pub mod manifest;

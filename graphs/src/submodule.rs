@@ -168,6 +168,11 @@ impl Component {
         }
     }
 
+    /// Path of its config below an export or an engine folder.
+    pub fn config_file(self) -> String {
+        format!("config/{}.json", self.name())
+    }
+
     /// Why no graph reads the tensor `name`, if that is so on purpose. `layers` is the number of
     /// layers that the language model's graph runs.
     pub fn skipped(self, name: &str, layers: usize) -> Option<&'static str> {

@@ -198,7 +198,7 @@ impl<'a> Job<'a> {
                 weights: written(&plan::weights_name(planned.submodule)),
                 inputs: planned.graph.inputs.iter().map(PortEntry::from).collect(),
                 outputs: planned.graph.outputs.iter().map(PortEntry::from).collect(),
-                config: small::config_name(planned.submodule.component()),
+                config: planned.submodule.component().config_file(),
             };
             manifest.submodules.insert(planned.submodule.stem().into(), entry);
         }

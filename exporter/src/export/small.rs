@@ -24,19 +24,14 @@ const QWEN: [&str; 4] = ["tokenizer.json", "vocab.json", "merges.txt", "tokenize
 /// The image processor's config.
 const PROCESSOR: &str = "preprocessor_config.json";
 
-/// Path of a component's config below the export.
-pub fn config_name(component: Component) -> String {
-    format!("config/{}.json", component.name())
-}
-
 /// All small files: path below the export, content.
 pub fn collect(checkpoint: &Checkpoint) -> Result<Vec<(String, Vec<u8>)>, ExportError> {
     let c = checkpoint.configs();
     let mut small = vec![
-        (config_name(Component::TextEncoder), json(&c.text_encoder)),
-        (config_name(Component::Transformer), json(&c.transformer)),
-        (config_name(Component::Transformer2), json(&c.transformer_2)),
-        (config_name(Component::Vae), json(&c.vae)),
+        (Component::TextEncoder.config_file(), json(&c.text_encoder)),
+        (Component::Transformer.config_file(), json(&c.transformer)),
+        (Component::Transformer2.config_file(), json(&c.transformer_2)),
+        (Component::Vae.config_file(), json(&c.vae)),
         ("config/scheduler.json".into(), json(checkpoint.scheduler())),
     ];
     small.extend(copies(checkpoint.tokenizer(), &TOKENIZER, "config/tokenizer")?);
@@ -52,10 +47,10 @@ fn planner_files(
     package: &Package,
 ) -> Result<Vec<(String, Vec<u8>)>, ExportError> {
     let mut small = vec![
-        (config_name(Component::PlannerLm), json(&planner.lm)),
-        (config_name(Component::Vision), json(&planner.vision)),
-        (config_name(Component::Connector), json(&planner.connector)),
-        (config_name(Component::FlowHead), json(&planner.flow_head)),
+        (Component::PlannerLm.config_file(), json(&planner.lm)),
+        (Component::Vision.config_file(), json(&planner.vision)),
+        (Component::Connector.config_file(), json(&planner.connector)),
+        (Component::FlowHead.config_file(), json(&planner.flow_head)),
         (PACKAGE_CONFIG.into(), json(&package.config)),
     ];
     small.extend(copies(&package.mllm, &QWEN, "config/qwen_tokenizer")?);
