@@ -33,6 +33,7 @@ mod ops;
 mod pattern;
 mod precision;
 mod scope;
+mod sizes;
 pub mod submodule;
 mod value;
 
