@@ -1,10 +1,12 @@
 //! External data: which tensor lies where, and the one pass that puts it there.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
 
 use bernini_graphs::manifest::FileEntry;
 use bernini_graphs::{DType, Graph, Layout, Weight};
@@ -17,13 +19,15 @@ use crate::output::{PartialFile, Progress, at};
 use crate::rearrange::{rearrange, unit};
 
 /// Elements that are read and cast at a time, about.
-const BLOCK: u64 = 2 << 20;
-/// Bytes of output that are made between two writes; three such batches are alive at most.
-const BATCH: u64 = 128 << 20;
+const BLOCK: u64 = 1 << 20;
+/// Bytes of output that are made between two writes; five such batches are alive at most.
+const BATCH: u64 = 64 << 20;
 /// Tensors of a page or more begin on a page, so that they can be mapped.
 const PAGE: u64 = 4096;
 /// Alignment of smaller ones.
 const SMALL: u64 = 64;
+/// What lies between two tensors.
+const ZEROS: [u8; PAGE as usize] = [0; PAGE as usize];
 
 /// One tensor of a weights file.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,13 +94,11 @@ struct Block<'a> {
     source: &'a Tensor,
     start: u64,
     count: u64,
+    /// Zeros in front of it, less than a page.
+    padding: usize,
 }
 
 impl Block<'_> {
-    fn offset(&self) -> u64 {
-        self.planned.offset + self.start * self.planned.dtype.bytes() as u64
-    }
-
     fn convert(&self) -> Result<Vec<u8>, ExportError> {
         let bytes = self.source.read(self.start, self.count as usize)?;
         let size = self.source.dtype.bytes() as usize;
@@ -109,8 +111,12 @@ impl Block<'_> {
     }
 }
 
-/// Cuts the tensors of `plan` into blocks in file order.
-fn blocks<'a>(plan: &'a WeightsPlan, tensors: &'a ComponentTensors) -> Vec<Block<'a>> {
+/// Cuts the tensors of `plan` into blocks in file order, from position `end` on.
+fn blocks<'a>(
+    plan: &'a WeightsPlan,
+    tensors: &'a ComponentTensors,
+    mut end: u64,
+) -> Vec<Block<'a>> {
     let mut blocks = vec![];
     for planned in &plan.tensors {
         let Some(source) = tensors.tensors.get(&planned.weight.tensor) else { continue };
@@ -119,8 +125,11 @@ fn blocks<'a>(plan: &'a WeightsPlan, tensors: &'a ComponentTensors) -> Vec<Block
         let mut start = 0;
         while start < planned.elements {
             let count = step.min(planned.elements - start);
-            blocks.push(Block { planned, source, start, count });
+            let offset = planned.offset + start * planned.dtype.bytes() as u64;
+            let padding = (offset - end) as usize;
+            blocks.push(Block { planned, source, start, count, padding });
             start += count;
+            end = offset + count * planned.dtype.bytes() as u64;
         }
     }
     blocks
@@ -144,8 +153,8 @@ fn batches<'b, 'a>(blocks: &'b [Block<'a>]) -> Vec<&'b [Block<'a>]> {
 
 /// Writes the file `name` of `plan` below `root`, after `head`.
 ///
-/// Blocks are read and cast on all cores while the batch before is hashed and written, and the
-/// one before that goes to the disk. `progress` is told the bytes of every batch.
+/// Blocks are read and cast on all cores while those before are hashed, written and flushed.
+/// `progress` is told the bytes of every batch.
 pub fn write(
     root: &Path,
     name: &str,
@@ -157,23 +166,27 @@ pub fn write(
 ) -> Result<FileEntry, ExportError> {
     let path = root.join(name);
     let partial = PartialFile::create(&path)?;
-    let blocks = blocks(plan, tensors);
-    let blake3 = std::thread::scope(|scope| {
+    let blocks = blocks(plan, tensors, head.len() as u64);
+    let blake3 = thread::scope(|scope| {
         let (sender, receiver) = sync_channel(1);
-        let (dirty, flushes) = sync_channel(1);
-        let flusher = scope.spawn(|| flush(&partial, flushes));
-        let writer = scope.spawn(|| drain(&partial, head, receiver, dirty, progress));
+        let writer = scope.spawn(|| drain(&partial, head, receiver, progress));
         let produced = produce(&batches(&blocks), &sender, cancelled);
         drop(sender);
         let hash = writer.join().expect("invariant: the writer does not panic");
-        let flushed = flusher.join().expect("invariant: the flusher does not panic");
-        produced.and(flushed.and(hash).map_err(|source| at(&path)(source).into()))
+        produced.and(hash.map_err(|source| at(&path)(source).into()))
     })?;
     partial.finish()?;
     Ok(FileEntry { file: name.into(), bytes: plan.bytes, blake3 })
 }
 
-type Batch = Vec<(u64, Vec<u8>)>;
+/// The pieces of a file in order.
+type Batch = Vec<Piece>;
+
+/// Bytes that follow `padding` zeros.
+struct Piece {
+    padding: usize,
+    bytes: Vec<u8>,
+}
 
 fn produce(
     batches: &[&[Block<'_>]],
@@ -185,7 +198,7 @@ fn produce(
             if cancelled.load(Ordering::Relaxed) {
                 return Err(ExportError::Cancelled);
             }
-            Ok((block.offset(), block.convert()?))
+            Ok(Piece { padding: block.padding, bytes: block.convert()? })
         };
         let batch = batch.par_iter().map(convert).collect::<Result<Batch, _>>()?;
         if sender.send(batch).is_err() {
@@ -197,39 +210,53 @@ fn produce(
 }
 
 /// Sends what was written to the disk while more is on its way: the last fsync finds little.
-fn flush(partial: &PartialFile, due: Receiver<()>) -> std::io::Result<()> {
+fn flush(partial: &PartialFile, due: Receiver<()>) -> io::Result<()> {
     due.into_iter().try_for_each(|()| partial.file().sync_data())
 }
 
-/// Writes batches in order, zeros between tensors; returns the hash of the whole file in hex.
+/// Writes batches in order while others hash and flush them; returns the file's hash in hex.
 fn drain(
     partial: &PartialFile,
     head: &[u8],
-    receiver: Receiver<Batch>,
-    dirty: SyncSender<()>,
+    batches: Receiver<Batch>,
     progress: &dyn Progress,
-) -> std::io::Result<String> {
+) -> io::Result<String> {
+    thread::scope(|scope| {
+        let (hashed, to_hash) = sync_channel(1);
+        let (dirty, flushes) = sync_channel(1);
+        let hasher = scope.spawn(|| hash(head, to_hash));
+        let flusher = scope.spawn(|| flush(partial, flushes));
+        let put = |bytes: &[u8]| partial.file().write_all(bytes);
+        let write = |batch: Batch| {
+            let batch = Arc::new(batch);
+            // Never closed before the last batch: the hasher ends when this end does.
+            let _ = hashed.send(Arc::clone(&batch));
+            for Piece { padding, bytes } in batch.iter() {
+                put(&ZEROS[..*padding])?;
+                put(bytes)?;
+            }
+            progress.advance(batch.iter().map(|p| (p.padding + p.bytes.len()) as u64).sum());
+            // Full means that a flush is due anyway.
+            let _ = dirty.try_send(());
+            Ok(())
+        };
+        let written = put(head).and_then(|()| batches.into_iter().try_for_each(write));
+        drop((hashed, dirty));
+        let flushed = flusher.join().expect("invariant: the flusher does not panic");
+        let hash = hasher.join().expect("invariant: the hasher does not panic");
+        written.and(flushed).map(|()| hash)
+    })
+}
+
+fn hash(head: &[u8], batches: Receiver<Arc<Batch>>) -> String {
     let mut hash = blake3::Hasher::new();
-    let mut file = partial.file();
-    let mut end = 0;
-    let mut put = |bytes: &[u8]| {
-        hash.update_rayon(bytes);
-        end += bytes.len() as u64;
-        file.write_all(bytes).map(|()| end)
-    };
-    let mut end = put(head)?;
-    for batch in receiver {
-        let start = end;
-        for (offset, bytes) in batch {
-            let padding = vec![0; (offset - end) as usize];
-            put(&padding)?;
-            end = put(&bytes)?;
+    hash.update(head);
+    for batch in batches {
+        for Piece { padding, bytes } in batch.iter() {
+            hash.update(&ZEROS[..*padding]).update_rayon(bytes);
         }
-        progress.advance(end - start);
-        // Full means that a flush is due anyway.
-        let _ = dirty.try_send(());
     }
-    Ok(hash.finalize().to_hex().to_string())
+    hash.finalize().to_hex().to_string()
 }
 
 #[cfg(test)]

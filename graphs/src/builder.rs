@@ -6,8 +6,9 @@ use std::panic::Location;
 
 use crate::dim::show;
 use crate::graph::{Attribute, Data, Layout, Node, Weight};
+use crate::taps::{AMAX, AMAX_WEIGHT, VALUE};
 use crate::{
-    BuildError, BuildErrors, DType, Dim, Graph, Initializer, Port, Precision, Scope, Value,
+    BuildError, BuildErrors, DType, Dim, Graph, Initializer, Port, Precision, Scope, Taps, Value,
 };
 
 /// What the builder needs to know of a checkpoint: shapes by name, as a header answers it.
@@ -43,7 +44,7 @@ struct State {
     errors: Vec<BuildError>,
     tensors: BTreeSet<String>,
     path: String,
-    taps: bool,
+    taps: Taps,
 }
 
 /// Operands that an operation refuses: what it takes and what it got.
@@ -76,9 +77,9 @@ impl<'c> GraphBuilder<'c> {
         Self { precision, checkpoint, state }
     }
 
-    /// Turns every [`Scope::tap`] into an output.
-    pub fn with_taps(self) -> Self {
-        self.state.borrow_mut().taps = true;
+    /// Adds the outputs of `taps`.
+    pub fn with_taps(self, taps: Taps) -> Self {
+        self.state.borrow_mut().taps = taps;
         self
     }
 
@@ -143,8 +144,16 @@ impl<'c> GraphBuilder<'c> {
     }
 
     pub(crate) fn tap(&self, name: &str, x: Value<'_>) {
-        if self.state.borrow().taps {
-            self.output(&format!("tap.{name}"), x, DType::F32);
+        if self.state.borrow().taps == Taps::Values {
+            self.output(&format!("{VALUE}{name}"), x, DType::F32);
+        }
+    }
+
+    /// The largest magnitudes that the linear layer at `path` meets in `x` and in `weight`.
+    pub(crate) fn tap_amax(&self, path: &str, x: Value<'_>, weight: Value<'_>) {
+        if self.state.borrow().taps == Taps::Amax {
+            self.output(&format!("{AMAX}{path}"), x.amax(), DType::F32);
+            self.output(&format!("{AMAX_WEIGHT}{path}"), weight.amax(), DType::F32);
         }
     }
 

@@ -35,6 +35,7 @@ mod precision;
 mod scope;
 mod sizes;
 pub mod submodule;
+pub mod taps;
 mod value;
 
 pub use builder::{Checkpoint, GraphBuilder};
@@ -47,4 +48,5 @@ pub use ops::{Conv3d, concat, zeros};
 pub use precision::{Fp8Policy, Fp8Scales, Precision};
 pub use scope::Scope;
 pub use submodule::{Component, Submodule};
+pub use taps::Taps;
 pub use value::Value;

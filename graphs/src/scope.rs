@@ -105,9 +105,13 @@ impl<'g> Scope<'g> {
             return x;
         }
         let shape = [out, width];
-        let scales = self.g.precision.fp8(&self.path).filter(|_| !self.f32);
+        let scales = if self.f32 { None } else { self.g.precision.fp8(&self.path) };
         let Some(scales) = scales else {
-            return x.matmul(self.tensor_as("weight", &shape, &shape, layout).transpose_last());
+            let weight = self.tensor_as("weight", &shape, &shape, layout);
+            if !self.f32 {
+                self.g.tap_amax(&self.path, x, weight);
+            }
+            return x.matmul(weight.transpose_last());
         };
         let compute = self.g.precision.compute();
         let name = self.join("weight");

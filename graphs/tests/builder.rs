@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use bernini_graphs::{
-    BuildError, BuildErrors, Conv3d, DType, Dim, Graph, GraphBuilder, Layout, Precision, Value,
-    concat,
+    BuildError, BuildErrors, Conv3d, DType, Dim, Graph, GraphBuilder, Layout, Precision, Taps,
+    Value, concat,
 };
 
 type Shapes = BTreeMap<String, Vec<usize>>;
@@ -172,7 +172,7 @@ fn taps_are_outputs_only_where_asked_for() {
     let plain = GraphBuilder::new("test", &checkpoint, Precision::Bf16);
     model(&plain);
     assert_eq!(plain.finish().unwrap().outputs.len(), 1);
-    let tapped = GraphBuilder::new("test", &checkpoint, Precision::F32).with_taps();
+    let tapped = GraphBuilder::new("test", &checkpoint, Precision::F32).with_taps(Taps::Values);
     model(&tapped);
     let outputs = tapped.finish().unwrap().outputs;
     assert_eq!(outputs[0].name, "tap.block.after");

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use bernini_graphs::config::{TextEncoderConfig, TransformerConfig, VaeConfig};
 use bernini_graphs::models::{Configs, build};
-use bernini_graphs::{BuildError, Fp8Policy, Fp8Scales, Precision, Submodule};
+use bernini_graphs::taps::{AMAX, AMAX_WEIGHT};
+use bernini_graphs::{BuildError, DType, Fp8Policy, Fp8Scales, Graph, Precision, Submodule, Taps};
 
 type Shapes = BTreeMap<String, Vec<usize>>;
 
@@ -41,7 +42,7 @@ fn release() -> Configs {
 /// Every tensor that a submodule asks an empty checkpoint for.
 fn asked(submodule: Submodule) -> Shapes {
     let nothing = Shapes::new();
-    let errors = build(submodule, &release(), &nothing, Precision::F32, false).unwrap_err();
+    let errors = build(submodule, &release(), &nothing, Precision::F32, Taps::None).unwrap_err();
     let missing = errors.errors.into_iter().map(|error| match error {
         BuildError::MissingTensor { name, expected } => (name, expected),
         other => panic!("{other}"),
@@ -106,6 +107,44 @@ fn expert() -> Shapes {
     shapes
 }
 
+/// `submodule` of the release with the amax taps, and without.
+fn tapped(submodule: Submodule, precision: Precision<'_>) -> [Graph; 2] {
+    let shapes = asked(submodule);
+    [Taps::Amax, Taps::None]
+        .map(|taps| build(submodule, &release(), &shapes, precision, taps).unwrap())
+}
+
+#[test]
+fn every_linear_layer_that_the_policy_is_asked_about_has_its_amax() {
+    struct Asked(std::cell::RefCell<std::collections::BTreeSet<String>>);
+    impl Fp8Policy for Asked {
+        fn scales(&self, path: &str) -> Option<Fp8Scales> {
+            self.0.borrow_mut().insert(path.into());
+            None
+        }
+    }
+    for submodule in [Submodule::TextEncoder, Submodule::Transformer, Submodule::TransformerContext]
+    {
+        let asked = Asked(Default::default());
+        tapped(submodule, Precision::Fp8(&asked));
+        let paths = asked.0.into_inner();
+        assert!(paths.len() > 40, "{submodule}: {}", paths.len());
+        for precision in [Precision::F32, Precision::Bf16] {
+            let [with, without] = tapped(submodule, precision);
+            let extra = &with.outputs[..with.outputs.len() - without.outputs.len()];
+            assert_eq!(with.outputs[extra.len()..], without.outputs);
+            for prefix in [AMAX, AMAX_WEIGHT] {
+                let named = extra.iter().filter_map(|port| port.name.strip_prefix(prefix));
+                let mut named: Vec<_> = named.collect();
+                named.sort_unstable();
+                assert!(named.iter().copied().eq(&paths), "{submodule} {prefix}");
+            }
+            assert_eq!(extra.len(), 2 * paths.len());
+            assert!(extra.iter().all(|port| port.shape.is_empty() && port.dtype == DType::F32));
+        }
+    }
+}
+
 #[test]
 fn expert_and_its_context_use_all_1095_tensors_once() {
     let (step, context) = (asked(Submodule::Transformer), asked(Submodule::TransformerContext));
@@ -128,7 +167,8 @@ fn expert_of_14_billion_parameters_builds_from_its_shapes_in_every_precision() {
     for (precision, bytes) in
         [(Precision::F32, 4), (Precision::Bf16, 2), (Precision::Fp8(&Everything), 1)]
     {
-        let graph = build(Submodule::Transformer, &release(), &shapes, precision, false).unwrap();
+        let graph =
+            build(Submodule::Transformer, &release(), &shapes, precision, Taps::None).unwrap();
         let linears = graph.nodes.iter().filter(|node| node.op == "MatMul").count();
         // Per block: q, k, v, o, cross q, cross o, two of the FFN, and two products per attention.
         assert_eq!(linears, 40 * (8 + 4) + 1 + 3 + 1);
@@ -139,7 +179,7 @@ fn expert_of_14_billion_parameters_builds_from_its_shapes_in_every_precision() {
         assert_eq!(quantised, if bytes == 1 { 40 * 8 } else { 0 });
         let time =
             graph.weights().find(|(init, _)| init.name.contains("time_proj.weight")).unwrap().0;
-        assert_eq!(time.dtype, bernini_graphs::DType::F32, "the time path is an f32 island");
+        assert_eq!(time.dtype, DType::F32, "the time path is an f32 island");
     }
 }
 
@@ -172,9 +212,9 @@ fn chunks_hand_their_caches_over_by_name() {
         (Submodule::VaeDecoderFirst, Submodule::VaeDecoderNext, 32),
     ] {
         let shapes = asked(next);
-        let first = build(first, &configs, &shapes, Precision::F32, false).unwrap();
-        let next = build(next, &configs, &shapes, Precision::F32, false).unwrap();
-        let out = |graph: &bernini_graphs::Graph| -> BTreeMap<String, String> {
+        let first = build(first, &configs, &shapes, Precision::F32, Taps::None).unwrap();
+        let next = build(next, &configs, &shapes, Precision::F32, Taps::None).unwrap();
+        let out = |graph: &Graph| -> BTreeMap<String, String> {
             let ports = graph.outputs.iter().filter_map(|port| {
                 let name = port.name.strip_prefix("next.")?.to_string();
                 Some((name, format!("{:?}", port.shape)))

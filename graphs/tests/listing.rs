@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bernini_graphs::models::{Configs, build};
-use bernini_graphs::{BuildError, Fp8Policy, Fp8Scales, Precision, Submodule};
+use bernini_graphs::{BuildError, Fp8Policy, Fp8Scales, Precision, Submodule, Taps};
 use serde_json::json;
 
 /// One layer of everything.
@@ -48,7 +48,7 @@ impl Fp8Policy for Blocks {
 
 fn listing(submodule: Submodule, precision: Precision<'_>) -> String {
     let nothing = BTreeMap::new();
-    let asked = build(submodule, &configs(), &nothing, precision, false).unwrap_err().errors;
+    let asked = build(submodule, &configs(), &nothing, precision, Taps::None).unwrap_err().errors;
     let shapes: BTreeMap<_, _> = asked
         .into_iter()
         .map(|error| match error {
@@ -56,7 +56,7 @@ fn listing(submodule: Submodule, precision: Precision<'_>) -> String {
             other => panic!("{other}"),
         })
         .collect();
-    build(submodule, &configs(), &shapes, precision, false).unwrap().listing()
+    build(submodule, &configs(), &shapes, precision, Taps::None).unwrap().listing()
 }
 
 #[test]

@@ -11,7 +11,7 @@ use bernini_exporter::{ExportOptions, export};
 use bernini_graphs::manifest::PrecisionName;
 use bernini_graphs::models::{Configs, PlannerConfigs, build};
 use bernini_graphs::submodule::vae::{CACHE, NEXT};
-use bernini_graphs::{BuildError, Component, Precision, Submodule};
+use bernini_graphs::{BuildError, Component, Precision, Submodule, Taps};
 use bernini_runner::Tensor;
 use bernini_runner::backend::{Backend, OnnxRuntime};
 use bernini_runner::export::Export;
@@ -138,7 +138,7 @@ fn asked(configs: &Configs, part: Component) -> BTreeMap<String, Vec<usize>> {
     let mut shapes = BTreeMap::new();
     for submodule in configs.submodules().filter(|s| s.component() == part) {
         let nothing = BTreeMap::new();
-        let asked = build(submodule, configs, &nothing, Precision::F32, false);
+        let asked = build(submodule, configs, &nothing, Precision::F32, Taps::None);
         for error in asked.expect_err("nothing is there").errors {
             if let BuildError::MissingTensor { name, expected } = error {
                 shapes.insert(name, expected);

@@ -6,6 +6,7 @@ mod settings;
 
 use std::path::PathBuf;
 
+use bernini_graphs::{Component, Submodule};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use inputs::{check_outputs, check_sources, settings};
@@ -49,8 +50,22 @@ pub struct SynthArgs {
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// Write names and shapes only: every weight is a hole that reads as 0
-    #[arg(long, conflicts_with = "seed")]
+    #[arg(long, conflicts_with_all = ["seed", "only"])]
     pub header_only: bool,
+    /// Write the tensors of these components only, of preset full as bf16: vision, planner_lm,
+    /// connector, flow_head, mask_tokens, text_encoder, transformer, transformer_2, vae
+    #[arg(long, value_name = "COMPONENT,…", value_delimiter = ',', value_parser = component)]
+    pub only: Vec<Component>,
+}
+
+fn component(name: &str) -> Result<Component, String> {
+    let mut all = Component::PLANNER.into_iter().chain(Component::RENDERER);
+    all.find(|component| component.name() == name).ok_or("no component has this name".into())
+}
+
+fn submodule(stem: &str) -> Result<Submodule, String> {
+    let all = || Submodule::ALL.map(Submodule::stem).join(", ");
+    Submodule::from_stem(stem).ok_or_else(|| format!("expected one of {}", all()))
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -59,7 +74,7 @@ pub enum Preset {
     Tiny,
     /// Real widths, two layers of each stack, vocabularies cut to 8,000
     Slim,
-    /// Every size of the release; needs --header-only
+    /// Every size of the release; needs --only or --header-only
     Full,
 }
 
@@ -99,9 +114,13 @@ pub struct ExportArgs {
     /// FP8 policy: `default`, `all-fp8`, or a JSON file
     #[arg(long, value_name = "POLICY", default_value = "default")]
     pub policy: String,
-    /// Make every named intermediate value an output
-    #[arg(long)]
-    pub taps: bool,
+    /// Export these submodules only, such as transformer,transformer_context; the checkpoint may
+    /// lack the others
+    #[arg(long, value_name = "SUBMODULE,…", value_delimiter = ',', value_parser = submodule)]
+    pub only: Vec<Submodule>,
+    /// More outputs: every named intermediate value, or what `bernini calibrate` measures
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub taps: Option<Taps>,
     /// How to show progress
     #[arg(long, value_enum, default_value = "auto")]
     pub progress: ProgressKind,
@@ -115,6 +134,12 @@ pub enum Precision {
     F32,
     Bf16,
     Fp8,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Taps {
+    Values,
+    Amax,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -6,10 +6,11 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, bail};
 use bernini_calibration::{CalibrationTable, Policy};
 use bernini_exporter::{Calibration, ExportOptions, ExportReport, export as write};
+use bernini_graphs::Taps;
 use bernini_graphs::manifest::PrecisionName;
 
 use crate::Outcome;
-use crate::args::{ExportArgs, Precision};
+use crate::args::{self, ExportArgs, Precision};
 use crate::progress::Progress;
 
 pub fn export(args: &ExportArgs, interrupted: &AtomicBool) -> anyhow::Result<Outcome> {
@@ -24,7 +25,12 @@ pub fn export(args: &ExportArgs, interrupted: &AtomicBool) -> anyhow::Result<Out
     let options = ExportOptions {
         policy: policy(&args.policy)?,
         calibration: args.calibration.as_deref().map(calibration).transpose()?,
-        taps: args.taps,
+        taps: match args.taps {
+            None => Taps::None,
+            Some(args::Taps::Values) => Taps::Values,
+            Some(args::Taps::Amax) => Taps::Amax,
+        },
+        only: (!args.only.is_empty()).then(|| args.only.clone()),
         ..ExportOptions::new(&args.checkpoint, &args.output, precision)
     };
     let progress = Progress::new(args.progress);

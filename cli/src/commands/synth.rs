@@ -21,7 +21,10 @@ pub fn synth(args: &SynthArgs) -> anyhow::Result<Outcome> {
         let bytes = synth::write_names(preset, layout, &args.output)?;
         println!("{out}: headers of {:.1} MB of weights, which are holes", bytes as f64 / 1e6);
     } else {
-        let bytes = synth::write(preset, layout, args.seed, &args.output)?;
+        let bytes = match args.only.as_slice() {
+            [] => synth::write(preset, layout, args.seed, &args.output)?,
+            only => synth::write_components(preset, layout, only, args.seed, &args.output)?,
+        };
         println!("{out}: {:.1} MB of random weights", bytes as f64 / 1e6);
     }
     Ok(Outcome::Done)

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bernini_calibration::TableError;
-use bernini_graphs::BuildErrors;
+use bernini_graphs::{BuildErrors, Submodule};
 
 use crate::checkpoint::CheckpointError;
 use crate::inspect::{Finding, InspectError};
@@ -39,6 +39,14 @@ pub enum ExportError {
         path: PathBuf,
         /// What is wrong.
         findings: Vec<Finding>,
+    },
+    /// A renderer-only checkpoint has no planner to export.
+    #[error("{}: a renderer-only checkpoint has no {submodule}; leave it out of --only", path.display())]
+    NoPlanner {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The submodule.
+        submodule: Submodule,
     },
     /// FP8 needs scales.
     #[error("precision fp8: expected --calibration TABLE or --calibration synthetic, found none")]

@@ -38,7 +38,7 @@ impl<'a> Job<'a> {
         let graphs = plan::graphs(&checkpoint, options)?;
         let mut files = plan::files(&graphs)?;
         let graphs = plan::encode(graphs, &files);
-        files.extend(plan::tables(&checkpoint, options.precision));
+        files.extend(plan::tables(&checkpoint, options));
         let source = checkpoint.fingerprint().to_string();
         let identity = Identity { source, precision: options.precision };
         Ok(Self { options, checkpoint, identity, graphs, files })

@@ -32,11 +32,7 @@ pub fn export(
     let started = Instant::now();
     check_calibration(options)?;
     let checkpoint = Checkpoint::open(&options.source)?;
-    let inspected = CheckpointReport::new(&checkpoint);
-    if !inspected.ok {
-        let (path, findings) = (options.source.clone(), inspected.findings);
-        return Err(ExportError::Contract { path, findings });
-    }
+    check_contract(options, &checkpoint)?;
     if let Some(Calibration::Table(table)) = &options.calibration {
         table.validate()?;
         table.check_source(checkpoint.fingerprint())?;
@@ -46,6 +42,22 @@ pub fn export(
         State::Finished => job.confirm(started),
         State::Open => job.run(started, progress, cancelled),
     }
+}
+
+/// Refuses tensors that break the contract, and submodules that the checkpoint has no place for.
+fn check_contract(options: &ExportOptions, checkpoint: &Checkpoint) -> Result<(), ExportError> {
+    let mut findings = CheckpointReport::new(checkpoint).findings;
+    if let Some(only) = &options.only {
+        let held = checkpoint.components();
+        if let Some(&submodule) = only.iter().find(|s| !held.contains_key(&s.component())) {
+            return Err(ExportError::NoPlanner { path: options.source.clone(), submodule });
+        }
+        findings.retain(|finding| finding.concerns(|component| options.includes_any(component)));
+    }
+    if findings.is_empty() {
+        return Ok(());
+    }
+    Err(ExportError::Contract { path: options.source.clone(), findings })
 }
 
 /// Scales belong to FP8, and FP8 needs them.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bernini_calibration::{CalibrationTable, Policy};
 use bernini_graphs::manifest::PrecisionName;
+use bernini_graphs::{Component, Submodule, Taps};
 use serde::Serialize;
 
 /// Where FP8 scales come from.
@@ -28,16 +29,32 @@ pub struct ExportOptions {
     pub policy: Policy,
     /// FP8 only: their scales.
     pub calibration: Option<Calibration>,
-    /// Whether intermediate values become outputs.
-    pub taps: bool,
+    /// Outputs besides those of the contract.
+    pub taps: Taps,
+    /// The submodules to export, whatever else the checkpoint has or lacks; `None` for all.
+    pub only: Option<Vec<Submodule>>,
 }
 
 impl ExportOptions {
-    /// The default policy, no calibration, no taps.
+    /// Every submodule, the default policy, no calibration, no taps.
     pub fn new(source: &Path, out: &Path, precision: PrecisionName) -> Self {
         let policy = Policy::named("default").expect("invariant: there is a default policy");
         let (source, out) = (source.into(), out.into());
-        Self { source, out, precision, policy, calibration: None, taps: false }
+        Self { source, out, precision, policy, calibration: None, taps: Taps::None, only: None }
+    }
+
+    /// Whether `submodule` is to be exported.
+    pub(crate) fn includes(&self, submodule: Submodule) -> bool {
+        self.only.as_ref().is_none_or(|only| only.contains(&submodule))
+    }
+
+    /// Whether anything of `component` is to be exported. The mask token is the planner's.
+    pub(crate) fn includes_any(&self, component: Component) -> bool {
+        let owner = match component {
+            Component::MaskTokens => Component::PlannerLm,
+            other => other,
+        };
+        Submodule::ALL.into_iter().any(|s| s.component() == owner && self.includes(s))
     }
 }
 

@@ -52,7 +52,7 @@ pub fn graphs(
         _ => None,
     };
     let (mut graphs, mut missing) = (vec![], vec![]);
-    for submodule in configs.submodules() {
+    for submodule in configs.submodules().filter(|submodule| options.includes(*submodule)) {
         let scales = SubmoduleScales::new(submodule, configs, &options.policy, table);
         let precision = match options.precision {
             PrecisionName::F32 => Precision::F32,
@@ -110,10 +110,11 @@ pub fn encode(graphs: Vec<(Submodule, Graph)>, files: &[PlannedFile]) -> Vec<Pla
     graphs.into_iter().map(encoded).collect()
 }
 
-/// The tables of `checkpoint`.
-pub fn tables(checkpoint: &Checkpoint, precision: PrecisionName) -> Vec<PlannedFile> {
-    let planned = |table: &Table| table_file(checkpoint, table, precision);
-    tables::of(checkpoint).iter().map(planned).collect()
+/// The tables of `checkpoint` that go with the submodules of `options`.
+pub fn tables(checkpoint: &Checkpoint, options: &ExportOptions) -> Vec<PlannedFile> {
+    let tables = tables::of(checkpoint);
+    let wanted = tables.iter().filter(|table| options.includes_any(table.component));
+    wanted.map(|table| table_file(checkpoint, table, options.precision)).collect()
 }
 
 /// A table as a safetensors file with the tensor `weight`: f32 in an f32 export of an f32 or f16

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bernini_graphs::manifest::Variant;
 use bernini_graphs::models::build;
-use bernini_graphs::{BuildError, Component, Precision};
+use bernini_graphs::{BuildError, Component, Precision, Taps};
 use serde::Serialize;
 
 use super::Finding;
@@ -145,7 +145,7 @@ fn ask(checkpoint: &Checkpoint, component: Component) -> Asked {
     let mut asked = Asked::default();
     let (configs, tensors) = (checkpoint.configs(), &checkpoint.components()[&component]);
     for submodule in configs.submodules().filter(|s| s.component() == component) {
-        let built = build(submodule, configs, tensors, Precision::F32, false);
+        let built = build(submodule, configs, tensors, Precision::F32, Taps::None);
         let (names, errors) = match built {
             Ok(graph) => (graph.tensors, vec![]),
             Err(errors) => (errors.requested, errors.errors),
@@ -200,6 +200,10 @@ fn component(
 
     for reason in asked.mistakes {
         findings.push(Finding::Graph { component: name, reason });
+    }
+    if held.tensors.is_empty() {
+        findings.push(Finding::Absent { component: name });
+        return ComponentReport { name, ..Default::default() };
     }
     for (short, expected) in asked.missing {
         findings.push(Finding::Missing { component: name, tensor: full(&short), expected });

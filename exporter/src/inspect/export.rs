@@ -8,6 +8,7 @@ use bernini_graphs::manifest::{
     EXPORT_MANIFEST, EXPORT_SCHEMA, ExportManifest, FileEntry, PortEntry, PrecisionName, Variant,
 };
 use bernini_graphs::models::{Configs, PlannerConfigs, build};
+use bernini_graphs::taps::{Taps, is_tap};
 use bernini_graphs::{BuildError, Precision, Submodule};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -139,8 +140,8 @@ fn contract_problems(root: &Path, manifest: &ExportManifest) -> Vec<String> {
             continue;
         };
         let (inputs, outputs) = ports(submodule, &configs, manifest.precision);
-        let taps = |port: &&PortEntry| !port.name.starts_with("tap.");
-        let found: Vec<_> = entry.outputs.iter().filter(taps).cloned().collect();
+        let contract = |port: &&PortEntry| !is_tap(&port.name);
+        let found: Vec<_> = entry.outputs.iter().filter(contract).cloned().collect();
         for (side, expected, found) in
             [("inputs", &inputs, &entry.inputs), ("outputs", &outputs, &found)]
         {
@@ -202,7 +203,7 @@ fn ports(
         PrecisionName::Bf16 | PrecisionName::Fp8 => Precision::Bf16,
     };
     let shapes = needed_shapes(submodule, configs);
-    match build(submodule, configs, &shapes, precision, false) {
+    match build(submodule, configs, &shapes, precision, Taps::None) {
         Ok(graph) => (
             graph.inputs.iter().map(PortEntry::from).collect(),
             graph.outputs.iter().map(PortEntry::from).collect(),
@@ -217,7 +218,7 @@ pub(crate) fn needed_shapes(
     configs: &Configs,
 ) -> BTreeMap<String, Vec<usize>> {
     let nothing = BTreeMap::new();
-    let Err(asked) = build(submodule, configs, &nothing, Precision::F32, false) else {
+    let Err(asked) = build(submodule, configs, &nothing, Precision::F32, Taps::None) else {
         return nothing;
     };
     let tensors = asked.errors.into_iter().filter_map(|error| match error {

@@ -2,12 +2,18 @@
 
 use std::fmt;
 
+use bernini_graphs::Component;
 use serde::Serialize;
 
 /// A tensor that breaks the contract. Names are the checkpoint's own, prefix included.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "problem", rename_all = "snake_case")]
 pub enum Finding {
+    /// None of the component's tensors is there.
+    Absent {
+        /// The component.
+        component: &'static str,
+    },
     /// A graph needs it and the checkpoint lacks it.
     Missing {
         /// Component that needs it.
@@ -67,6 +73,12 @@ pub enum Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Absent { component } => {
+                write!(
+                    f,
+                    "{component}: absent, with all its tensors; `export --only` leaves it out"
+                )
+            }
             Self::Missing { component, tensor, expected } => {
                 write!(f, "{component}: tensor {tensor} is missing: expected shape {expected:?}")
             }
@@ -102,7 +114,14 @@ impl Finding {
             | Self::WrongShape { component, tensor, .. }
             | Self::WrongType { component, tensor, .. }
             | Self::Shared { component, tensor, .. } => (component, tensor),
-            Self::Graph { component, .. } => (component, ""),
+            Self::Absent { component } | Self::Graph { component, .. } => (component, ""),
         }
+    }
+
+    /// Whether it is about a component that `chosen` picks.
+    pub(crate) fn concerns(&self, chosen: impl Fn(Component) -> bool) -> bool {
+        let (component, _) = self.place();
+        let mut all = Component::PLANNER.into_iter().chain(Component::RENDERER);
+        all.any(|known| known.name() == component && chosen(known))
     }
 }

@@ -1,7 +1,8 @@
 //! A checkpoint that is to be written: small files as bytes, tensors as rules.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use half::{bf16, f16};
@@ -13,10 +14,8 @@ use super::values::Values;
 use crate::cast::bytes_of;
 use crate::checkpoint::StoredType;
 
-/// Elements that are made at a time.
-const BLOCK: u64 = 1 << 20;
-/// Blocks between two writes.
-const BATCH: u64 = 32;
+/// Elements that are made and written at a time: they fit into a core's own cache.
+const BLOCK: u64 = 1 << 18;
 
 /// One tensor of a checkpoint.
 #[derive(Clone, Debug)]
@@ -63,22 +62,22 @@ impl Blueprint {
     /// Writes everything to `out`, which must be absent or empty: into a temporary folder beside
     /// it first, then under its name. Returns the bytes of all weights.
     pub fn write(&self, out: &Path) -> Result<u64, SynthError> {
-        self.write_with(out, &write_shard)
+        self.write_with(out, write_values)
     }
 
     /// As [`Blueprint::write`], with a hole for the data of every weights file.
     pub fn write_names(&self, out: &Path) -> Result<u64, SynthError> {
-        self.write_with(out, &write_hole)
+        self.write_with(out, write_nothing)
     }
 
-    fn write_with(&self, out: &Path, shard: WriteShard<'_>) -> Result<u64, SynthError> {
+    fn write_with(&self, out: &Path, data: WriteData) -> Result<u64, SynthError> {
         let io = |source| SynthError::Io { path: out.into(), source };
         if out.exists() && std::fs::read_dir(out).map_err(io)?.next().is_some() {
             return Err(SynthError::NotEmpty { path: out.into() });
         }
         let name = out.file_name().ok_or(SynthError::NotEmpty { path: out.into() })?;
         let temporary = out.with_file_name(format!(".{}.part", name.to_string_lossy()));
-        let written = self.write_all(&temporary, shard).and_then(|bytes| {
+        let written = self.write_all(&temporary, data).and_then(|bytes| {
             std::fs::rename(&temporary, out).map_err(io)?;
             Ok(bytes)
         });
@@ -88,7 +87,7 @@ impl Blueprint {
         written
     }
 
-    fn write_all(&self, root: &Path, shard: WriteShard<'_>) -> Result<u64, SynthError> {
+    fn write_all(&self, root: &Path, data: WriteData) -> Result<u64, SynthError> {
         let error = |path: &Path| {
             let path = path.to_path_buf();
             move |source| SynthError::Io { path, source }
@@ -103,64 +102,110 @@ impl Blueprint {
             std::fs::create_dir_all(folder).map_err(error(folder))?;
             std::fs::write(&path, bytes).map_err(error(&path))?;
         }
-        let mut total = 0;
+        let mut shards = vec![];
         for weights in &self.weights {
             let folder = root.join(&weights.folder);
             std::fs::create_dir_all(&folder).map_err(error(&folder))?;
-            total += weights.write(&folder, self.dtype, shard).map_err(error(&folder))?;
+            shards.extend(weights.start(&folder, self.dtype).map_err(error(&folder))?);
         }
-        Ok(total)
+        data(&shards, self.dtype).map_err(error(root))?;
+        Ok(shards.iter().map(|shard| shard.bytes).sum())
+    }
+}
+
+/// A weights file whose header is written and whose data is a hole.
+struct Shard<'a> {
+    file: File,
+    /// Where the data begins.
+    start: u64,
+    /// Size of the data.
+    bytes: u64,
+    tensors: &'a [SynthTensor],
+}
+
+impl<'a> Shard<'a> {
+    fn start(path: &Path, tensors: &'a [SynthTensor], dtype: StoredType) -> io::Result<Self> {
+        let mut file = File::create(path)?;
+        let (head, bytes) = head(tensors, dtype)?;
+        file.write_all(&head)?;
+        let start = head.len() as u64;
+        file.set_len(start + bytes)?;
+        Ok(Self { file, start, bytes, tensors })
     }
 }
 
 impl SynthWeights {
-    fn write(
-        &self,
-        folder: &Path,
-        dtype: StoredType,
-        shard: WriteShard<'_>,
-    ) -> std::io::Result<u64> {
-        let total: u64 = self.tensors.iter().map(|t| t.elements() * dtype.bytes()).sum();
+    /// Writes the headers of all files, and the index of more than one.
+    fn start(&self, folder: &Path, dtype: StoredType) -> io::Result<Vec<Shard<'_>>> {
         if self.shards <= 1 {
             let file = folder.join(format!("{}.safetensors", self.stem));
-            shard(&file, &self.tensors, dtype)?;
-            return Ok(total);
+            return Ok(vec![Shard::start(&file, &self.tensors, dtype)?]);
         }
         let mut map = serde_json::Map::new();
         let per_shard = self.tensors.len().div_ceil(self.shards).max(1);
         let parts: Vec<_> = self.tensors.chunks(per_shard).collect();
+        let mut shards = vec![];
         for (i, part) in parts.iter().enumerate() {
             let name = format!("{}-{:05}-of-{:05}.safetensors", self.stem, i + 1, parts.len());
-            shard(&folder.join(&name), part, dtype)?;
+            shards.push(Shard::start(&folder.join(&name), part, dtype)?);
             map.extend(part.iter().map(|t| (t.name.clone(), json!(name))));
         }
+        let total: u64 = shards.iter().map(|shard| shard.bytes).sum();
         let index = json!({"metadata": {"total_size": total}, "weight_map": map});
         let path = folder.join(format!("{}.safetensors.index.json", self.stem));
         std::fs::write(path, serde_json::to_vec_pretty(&index)?)?;
-        Ok(total)
+        Ok(shards)
     }
 }
 
-/// Writes one weights file.
-type WriteShard<'a> = &'a dyn Fn(&Path, &[SynthTensor], StoredType) -> std::io::Result<()>;
+/// Puts the data of all weights files in its place.
+type WriteData = fn(&[Shard<'_>], StoredType) -> io::Result<()>;
 
-fn write_shard(path: &Path, tensors: &[SynthTensor], dtype: StoredType) -> std::io::Result<()> {
-    let mut file = BufWriter::new(File::create(path)?);
-    let (head, _) = head(tensors, dtype)?;
-    file.write_all(&head)?;
-    tensors.iter().try_for_each(|tensor| write_tensor(&mut file, tensor, dtype))?;
-    file.flush()
+/// Leaves the holes.
+fn write_nothing(_: &[Shard<'_>], _: StoredType) -> io::Result<()> {
+    Ok(())
 }
 
-fn write_hole(path: &Path, tensors: &[SynthTensor], dtype: StoredType) -> std::io::Result<()> {
-    let mut file = File::create(path)?;
-    let (head, data) = head(tensors, dtype)?;
-    file.write_all(&head)?;
-    file.set_len(head.len() as u64 + data)
+/// Elements that are made and written at a time.
+struct Block<'a> {
+    file: &'a File,
+    offset: u64,
+    values: &'a Values,
+    start: u64,
+    count: usize,
+}
+
+impl Block<'_> {
+    fn write(&self, buffer: &mut Vec<f32>, dtype: StoredType) -> io::Result<()> {
+        buffer.resize(self.count, 0.0);
+        self.values.fill(self.start, buffer);
+        self.file.write_all_at(&encode(buffer, dtype), self.offset)
+    }
+}
+
+/// Makes and writes blocks on all cores. Whoever is done takes on the far end of what is left, so
+/// that the cores write to different files: a file takes one write at a time.
+fn write_values(shards: &[Shard<'_>], dtype: StoredType) -> io::Result<()> {
+    let blocks: Vec<_> = shards.iter().flat_map(|shard| blocks(shard, dtype)).collect();
+    blocks.par_iter().try_for_each_init(Vec::new, |buffer, block| block.write(buffer, dtype))
+}
+
+fn blocks<'a>(shard: &'a Shard<'_>, dtype: StoredType) -> Vec<Block<'a>> {
+    let (file, mut offset) = (&shard.file, shard.start);
+    let mut blocks = vec![];
+    for SynthTensor { shape, values, .. } in shard.tensors {
+        let elements: u64 = shape.iter().map(|&n| n as u64).product();
+        for start in (0..elements).step_by(BLOCK as usize) {
+            let count = (elements - start).min(BLOCK) as usize;
+            blocks.push(Block { file, offset, values, start, count });
+            offset += count as u64 * dtype.bytes();
+        }
+    }
+    blocks
 }
 
 /// Length and header of a weights file, and the bytes of its data.
-fn head(tensors: &[SynthTensor], dtype: StoredType) -> std::io::Result<(Vec<u8>, u64)> {
+fn head(tensors: &[SynthTensor], dtype: StoredType) -> io::Result<(Vec<u8>, u64)> {
     let mut header = serde_json::Map::from_iter([("__metadata__".into(), json!({"format": "pt"}))]);
     let mut end = 0;
     for tensor in tensors {
@@ -173,28 +218,6 @@ fn head(tensors: &[SynthTensor], dtype: StoredType) -> std::io::Result<(Vec<u8>,
     let mut header = serde_json::to_vec(&header)?;
     header.resize(header.len().next_multiple_of(8), b' ');
     Ok(([(header.len() as u64).to_le_bytes().as_slice(), &header].concat(), end))
-}
-
-fn write_tensor(
-    file: &mut impl Write,
-    tensor: &SynthTensor,
-    dtype: StoredType,
-) -> std::io::Result<()> {
-    let elements = tensor.elements();
-    let blocks: Vec<u64> = (0..elements.div_ceil(BLOCK)).collect();
-    for batch in blocks.chunks(BATCH as usize) {
-        let bytes: Vec<Vec<u8>> = batch
-            .par_iter()
-            .map(|block| {
-                let start = block * BLOCK;
-                let mut values = vec![0.0; (elements - start).min(BLOCK) as usize];
-                tensor.values.fill(start, &mut values);
-                encode(&values, dtype)
-            })
-            .collect();
-        bytes.iter().try_for_each(|bytes| file.write_all(bytes))?;
-    }
-    Ok(())
 }
 
 fn encode(values: &[f32], dtype: StoredType) -> Vec<u8> {

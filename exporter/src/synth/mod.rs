@@ -15,7 +15,7 @@ use bernini_graphs::Component;
 use bernini_graphs::manifest::Variant;
 use serde_json::{Value, json};
 
-use crate::checkpoint::prefix;
+use crate::checkpoint::{StoredType, prefix};
 use crate::inspect::needed_shapes;
 use crate::tables;
 
@@ -33,8 +33,17 @@ pub enum SynthError {
         path: PathBuf,
     },
     /// The release's own sizes.
-    #[error("preset full: 180 GB of random weights serve nobody; add --header-only")]
+    #[error(
+        "preset full: 180 GB of random weights serve nobody; add --header-only, or choose \
+         components with --only"
+    )]
     TooLarge,
+    /// A component that the layout has no place for.
+    #[error("{}: only the full layout has it; leave it out, or choose --layout full", component.name())]
+    NotInLayout {
+        /// The component.
+        component: Component,
+    },
     /// The operating system refused.
     #[error("{}: {source}; check space and permissions", path.display())]
     Io {
@@ -48,50 +57,125 @@ pub enum SynthError {
 /// Writes a random checkpoint to `out`; returns the bytes of its weights.
 ///
 /// One seed gives the renderer the same weights in both layouts. [`Preset::Full`] is refused:
-/// see [`write_names`].
+/// see [`write_components`] and [`write_names`].
 pub fn write(preset: Preset, layout: Variant, seed: u64, out: &Path) -> Result<u64, SynthError> {
     if preset == Preset::Full {
         return Err(SynthError::TooLarge);
     }
-    blueprint(preset, layout, seed).write(out)
+    Recipe { preset, components: &ALL, seed }.blueprint(layout).write(out)
+}
+
+/// As [`write`], with the tensors of some components only, and every small file. Of
+/// [`Preset::Full`] they are bf16.
+pub fn write_components(
+    preset: Preset,
+    layout: Variant,
+    components: &[Component],
+    seed: u64,
+    out: &Path,
+) -> Result<u64, SynthError> {
+    let planner = components.iter().find(|component| component.is_planner());
+    if let (Variant::Renderer, Some(&component)) = (layout, planner) {
+        return Err(SynthError::NotInLayout { component });
+    }
+    let mut blueprint = Recipe { preset, components, seed }.blueprint(layout);
+    if preset == Preset::Full {
+        blueprint.dtype = StoredType::Bf16;
+    }
+    blueprint.write(out)
 }
 
 /// Writes a checkpoint whose weights are holes: names, shapes and sizes are those of `preset`,
 /// values read as 0, and the disk holds only headers. Returns the bytes that the weights claim.
 pub fn write_names(preset: Preset, layout: Variant, out: &Path) -> Result<u64, SynthError> {
-    blueprint(preset, layout, 0).write_names(out)
+    Recipe { preset, components: &ALL, seed: 0 }.blueprint(layout).write_names(out)
 }
 
-fn blueprint(preset: Preset, layout: Variant, seed: u64) -> Blueprint {
-    match layout {
-        Variant::Renderer => renderer(preset, seed),
-        Variant::Full => full(preset, seed),
+/// Every component, in pipeline order.
+const ALL: [Component; 9] = {
+    let ([a, b, c, d, e], [f, g, h, i]) = (Component::PLANNER, Component::RENDERER);
+    [a, b, c, d, e, f, g, h, i]
+};
+
+/// What decides the tensors of a checkpoint.
+struct Recipe<'a> {
+    preset: Preset,
+    /// Those that have tensors.
+    components: &'a [Component],
+    seed: u64,
+}
+
+impl Recipe<'_> {
+    fn blueprint(&self, layout: Variant) -> Blueprint {
+        match layout {
+            Variant::Renderer => self.renderer(),
+            Variant::Full => self.full(),
+        }
+    }
+
+    /// Renderer-only diffusers folders.
+    fn renderer(&self) -> Blueprint {
+        let preset = self.preset;
+        let tensors = |component: Component| SynthWeights {
+            folder: component.name().into(),
+            stem: stem(component),
+            shards: if component == Component::Vae { 1 } else { 3 },
+            tensors: self.tensors(component, ""),
+        };
+        Blueprint {
+            files: renderer_files(
+                &preset.text_encoder(),
+                [&preset.transformer(), &preset.transformer()],
+                &preset.vae(),
+                &presets::scheduler(),
+                spiece::model(preset.pieces()),
+            ),
+            weights: Component::RENDERER.map(tensors).into(),
+            dtype: preset.dtype(),
+        }
+    }
+
+    /// The released package (spec A.2): everything but the VAE in shards under `bernini/`.
+    fn full(&self) -> Blueprint {
+        let trained = ALL.into_iter().filter(|component| *component != Component::Vae);
+        let trained = trained.flat_map(|component| self.tensors(component, prefix(component)));
+        let weights = |folder: &str, stem, shards, tensors| SynthWeights {
+            folder: folder.into(),
+            stem,
+            shards,
+            tensors,
+        };
+        let vae = self.tensors(Component::Vae, "");
+        let shards = if self.preset == Preset::Full { 38 } else { 5 };
+        Blueprint {
+            files: package_files(self.preset),
+            weights: vec![
+                weights("bernini", "model", shards, trained.collect()),
+                weights("vae", stem(Component::Vae), 1, vae),
+            ],
+            dtype: self.preset.dtype(),
+        }
+    }
+
+    /// The tensors of one component with `prefix`, as its graphs ask for them; none of one that
+    /// was not chosen.
+    fn tensors(&self, component: Component, prefix: &str) -> Vec<SynthTensor> {
+        let tensor = |(name, shape): (String, Vec<usize>)| {
+            let (mean, std) = distribution::of(self.preset, component, &name, &shape);
+            let seeded = name.replace("encoder.embed_tokens.", "shared.");
+            let seeded = format!("{}.{seeded}#{}", component.name(), self.seed);
+            let values = Values { name: seeded, mean, std };
+            SynthTensor { name: format!("{prefix}{name}"), shape, values }
+        };
+        if !self.components.contains(&component) {
+            return vec![];
+        }
+        shapes(self.preset, component).into_iter().map(tensor).collect()
     }
 }
 
-/// Renderer-only diffusers folders.
-fn renderer(preset: Preset, seed: u64) -> Blueprint {
-    let tensors = |component: Component| SynthWeights {
-        folder: component.name().into(),
-        stem: stem(component),
-        shards: if component == Component::Vae { 1 } else { 3 },
-        tensors: tensors(preset, component, seed, ""),
-    };
-    Blueprint {
-        files: renderer_files(
-            &preset.text_encoder(),
-            [&preset.transformer(), &preset.transformer()],
-            &preset.vae(),
-            &presets::scheduler(),
-            spiece::model(preset.pieces()),
-        ),
-        weights: Component::RENDERER.map(tensors).into(),
-        dtype: preset.dtype(),
-    }
-}
-
-/// The released package (spec A.2): everything but the VAE in shards under `bernini/`.
-fn full(preset: Preset, seed: u64) -> Blueprint {
+/// The small files of the released package (spec A.2).
+fn package_files(preset: Preset) -> Vec<(String, Vec<u8>)> {
     let mut files = vec![
         file("config.json", &preset.package()),
         file("transformer_config.json", &preset.transformer()),
@@ -104,26 +188,7 @@ fn full(preset: Preset, seed: u64) -> Blueprint {
     ];
     files.extend(qwen::files(preset.first_special()));
     files.extend(tokenizer_files("t5_tokenizer", spiece::model(preset.pieces())));
-    let trained = Component::PLANNER.into_iter().chain(Component::RENDERER);
-    let trained = trained
-        .filter(|component| *component != Component::Vae)
-        .flat_map(|component| tensors(preset, component, seed, prefix(component)));
-    let weights = |folder: &str, stem, shards, tensors| SynthWeights {
-        folder: folder.into(),
-        stem,
-        shards,
-        tensors,
-    };
-    let vae = tensors(preset, Component::Vae, seed, "");
-    let shards = if preset == Preset::Full { 38 } else { 5 };
-    Blueprint {
-        files,
-        weights: vec![
-            weights("bernini", "model", shards, trained.collect()),
-            weights("vae", stem(Component::Vae), 1, vae),
-        ],
-        dtype: preset.dtype(),
-    }
+    files
 }
 
 /// The small files of a renderer-only checkpoint.
@@ -177,19 +242,6 @@ fn stem(component: Component) -> &'static str {
         Component::TextEncoder => "model",
         _ => "diffusion_pytorch_model",
     }
-}
-
-/// The tensors of one component with `prefix`, as its graphs ask for them.
-fn tensors(preset: Preset, component: Component, seed: u64, prefix: &str) -> Vec<SynthTensor> {
-    let shapes = shapes(preset, component);
-    let tensor = |(name, shape): (String, Vec<usize>)| {
-        let (mean, std) = distribution::of(preset, component, &name, &shape);
-        let seeded = name.replace("encoder.embed_tokens.", "shared.");
-        let seeded = format!("{component}.{seeded}#{seed}", component = component.name());
-        let values = Values { name: seeded, mean, std };
-        SynthTensor { name: format!("{prefix}{name}"), shape, values }
-    };
-    shapes.into_iter().map(tensor).collect()
 }
 
 /// Names and shapes of `component` in a checkpoint: what its graphs and tables ask for, and what

@@ -8,6 +8,11 @@ use bernini_exporter::{ExportError, ExportOptions, ExportReport, export, synth};
 use bernini_graphs::manifest::{PrecisionName, Variant};
 use tempfile::TempDir;
 
+/// A flag that nobody raises.
+pub fn never() -> AtomicBool {
+    AtomicBool::new(false)
+}
+
 /// A fresh tiny checkpoint in a folder of its own.
 pub struct Fixture {
     dir: TempDir,
@@ -38,7 +43,7 @@ impl Fixture {
     }
 
     pub fn export(&self, precision: PrecisionName) -> Result<ExportReport, ExportError> {
-        export(&self.options(precision), &(), &AtomicBool::new(false))
+        export(&self.options(precision), &(), &never())
     }
 
     /// Everything below the fixture's folder that is not the checkpoint.

@@ -12,10 +12,11 @@ use bernini_exporter::synth::{self, Blueprint, SynthTensor, SynthWeights, Values
 use bernini_exporter::{
     Calibration, Checkpoint, ExportError, ExportOptions, InspectError, Progress, export, inspect,
 };
+use bernini_graphs::Taps;
 use bernini_graphs::manifest::{EXPORT_MANIFEST, ExportManifest, PrecisionName, Variant};
 use serde_json::Value;
 
-use crate::common::{Fixture, contents};
+use crate::common::{Fixture, contents, never};
 
 /// Raises the flag when a given file begins.
 struct CancelAt {
@@ -32,10 +33,6 @@ impl Progress for CancelAt {
     }
 
     fn advance(&self, _: u64) {}
-}
-
-fn never() -> AtomicBool {
-    AtomicBool::new(false)
 }
 
 #[test]
@@ -80,7 +77,7 @@ fn a_finished_export_is_left_alone() {
     let other = fixture.export(PrecisionName::Bf16).unwrap_err();
     assert!(matches!(other, ExportError::OtherExport { field: "precision", .. }), "{other}");
     let mut taps = fixture.options(PrecisionName::F32);
-    taps.taps = true;
+    taps.taps = Taps::Values;
     let other = export(&taps, &(), &never()).unwrap_err();
     assert!(other.to_string().contains("taps"), "{other}");
     let stranger = Fixture::new(Variant::Full);

@@ -6,3 +6,4 @@ mod attacks;
 mod common;
 mod export;
 mod package;
+mod partial;

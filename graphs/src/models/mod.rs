@@ -14,7 +14,7 @@ use crate::config::{
     ConnectorConfig, FlowHeadConfig, PlannerConfig, TextEncoderConfig, TransformerConfig,
     VaeConfig, VisionConfig,
 };
-use crate::{BuildErrors, Checkpoint, Graph, GraphBuilder, Precision, Submodule};
+use crate::{BuildErrors, Checkpoint, Graph, GraphBuilder, Precision, Submodule, Taps};
 
 /// The configs of the components that a checkpoint has graphs for.
 #[derive(Clone, Debug)]
@@ -54,7 +54,7 @@ impl Configs {
 
 /// Traces one submodule against the tensors of its component.
 ///
-/// `taps` turns every named intermediate value into an output.
+/// `taps` adds outputs to those of the contract.
 ///
 /// # Panics
 /// For a submodule of the planner where `configs` has none; see [`Configs::submodules`].
@@ -63,10 +63,9 @@ pub fn build(
     configs: &Configs,
     checkpoint: &dyn Checkpoint,
     precision: Precision<'_>,
-    taps: bool,
+    taps: Taps,
 ) -> Result<Graph, BuildErrors> {
-    let g = GraphBuilder::new(submodule.stem(), checkpoint, precision);
-    let g = if taps { g.with_taps() } else { g };
+    let g = GraphBuilder::new(submodule.stem(), checkpoint, precision).with_taps(taps);
     let planner =
         || configs.planner.as_ref().expect("invariant: only a full checkpoint has a planner");
     match submodule {

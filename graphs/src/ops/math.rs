@@ -109,6 +109,14 @@ impl<'g> Value<'g> {
         })
     }
 
+    /// Largest magnitude of all elements, a scalar.
+    #[track_caller]
+    pub(crate) fn amax(self) -> Self {
+        let magnitudes = self.unary("Abs", &[]);
+        let keepdims = ("keepdims", Attribute::Int(0));
+        self.g.node("ReduceMax", &[magnitudes], &[keepdims], |p| Ok((p[0].dtype, vec![])))
+    }
+
     /// Rows of this table (axis 0) at `indices`, whose shape replaces that axis.
     #[track_caller]
     pub fn gather(self, indices: Self) -> Self {

@@ -1,0 +1,25 @@
+//! Extra outputs that a graph may have: what to look at besides its contract.
+
+/// Prefix of a named intermediate value, f32 in its own shape.
+pub const VALUE: &str = "tap.";
+/// Prefix of the largest magnitude that enters a linear layer, f32 `[]`; the layer's path follows.
+pub const AMAX: &str = "amax.";
+/// Prefix of the largest magnitude in a linear layer's weight, f32 `[]`; its path follows.
+pub const AMAX_WEIGHT: &str = "amax_weight.";
+
+/// Which extra outputs a graph has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Taps {
+    /// None: the contract alone.
+    #[default]
+    None,
+    /// Every value that the model names with [`Scope::tap`](crate::Scope::tap).
+    Values,
+    /// Largest magnitudes of input and weight of every linear layer that may run in FP8.
+    Amax,
+}
+
+/// Whether the output called `name` is an extra one.
+pub fn is_tap(name: &str) -> bool {
+    [VALUE, AMAX, AMAX_WEIGHT].iter().any(|prefix| name.starts_with(prefix))
+}
