@@ -11,6 +11,8 @@
 
 pub mod backend;
 pub mod case;
+mod device;
+pub mod engines;
 pub mod enhancer;
 pub mod export;
 pub mod guidance;
@@ -18,6 +20,7 @@ pub mod latents;
 pub mod media;
 pub mod memory;
 pub mod noise;
+pub mod package;
 pub mod pipeline;
 pub mod planner;
 pub mod presets;
@@ -32,6 +35,7 @@ pub mod text;
 mod text_encoder;
 mod vae;
 
+pub use device::DeviceTensor;
 pub use tensor::Tensor;
 pub use text_encoder::{TextEncoder, TextEncoderError};
 pub use vae::{VaeDecoder, VaeEncoder};

@@ -5,8 +5,7 @@ use std::fs;
 
 use bernini_graphs::models::Configs;
 
-use crate::latents::Grid;
-use crate::request::Plan;
+use crate::request::{Plan, SourcePlan};
 
 /// Bytes of an f32.
 const F32: u64 = 4;
@@ -55,11 +54,7 @@ pub fn available() -> Option<u64> {
 
 /// Tokens of the sequence with every source.
 fn tokens(plan: &Plan) -> u64 {
-    let sources = plan.sources.iter().map(|source| {
-        let frames = source.frames.as_ref().map_or(1, Vec::len);
-        let t = crate::media::latent_frames(frames);
-        Grid { t, h: source.height as usize / 16, w: source.width as usize / 16 }
-    });
+    let sources = plan.sources.iter().map(SourcePlan::grid);
     sources.chain([plan.grid()]).map(|grid| grid.tokens() as u64).sum()
 }
 

@@ -100,6 +100,15 @@ pub struct SourcePlan {
     pub height: u32,
 }
 
+impl SourcePlan {
+    /// Token grid of its latents.
+    pub fn grid(&self) -> Grid {
+        let frames = self.frames.as_ref().map_or(1, Vec::len);
+        let (h, w) = (self.height as usize / 16, self.width as usize / 16);
+        Grid { t: media::latent_frames(frames), h, w }
+    }
+}
+
 /// What a request comes to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {

@@ -1,15 +1,20 @@
 //! What goes into a submodule and what comes out.
 
 use bernini_graphs::DType;
-use ndarray::{ArrayD, IxDyn};
+use bernini_tensorrt::Error;
+use ndarray::{ArrayD, Axis, IxDyn};
 
-/// A dense tensor in host memory, in C order.
+use crate::device::DeviceTensor;
+
+/// A dense tensor in C order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Tensor {
-    /// Single precision.
+    /// Single precision, in host memory.
     F32(ArrayD<f32>),
-    /// Ids and indices.
+    /// Ids and indices, in host memory.
     I64(ArrayD<i64>),
+    /// Any type, in GPU memory.
+    Device(DeviceTensor),
 }
 
 impl Tensor {
@@ -18,6 +23,7 @@ impl Tensor {
         match self {
             Self::F32(array) => array.shape(),
             Self::I64(array) => array.shape(),
+            Self::Device(tensor) => tensor.shape(),
         }
     }
 
@@ -26,6 +32,7 @@ impl Tensor {
         match self {
             Self::F32(_) => DType::F32,
             Self::I64(_) => DType::I64,
+            Self::Device(tensor) => tensor.dtype(),
         }
     }
 
@@ -33,16 +40,55 @@ impl Tensor {
     pub fn zeros(shape: &[usize]) -> Self {
         Self::F32(ArrayD::zeros(IxDyn(shape)))
     }
+
+    /// The same in host memory, where bf16 is f32.
+    pub(crate) fn into_host(self) -> Result<Self, Error> {
+        match self {
+            Self::Device(tensor) => tensor.download(),
+            host => Ok(host),
+        }
+    }
+
+    /// The entries `indices` of axis `axis`, where the tensor lies.
+    pub(crate) fn select(&self, axis: usize, indices: &[usize]) -> Result<Self, Error> {
+        let whole = indices.len() == self.shape()[axis] && indices.iter().copied().eq(0..);
+        Ok(match self {
+            _ if whole => self.clone(),
+            Self::F32(array) => Self::F32(array.select(Axis(axis), indices)),
+            Self::I64(array) => Self::I64(array.select(Axis(axis), indices)),
+            Self::Device(tensor) => Self::Device(tensor.select(axis, indices)?),
+        })
+    }
 }
 
 impl<D: ndarray::Dimension> From<ndarray::Array<f32, D>> for Tensor {
     fn from(array: ndarray::Array<f32, D>) -> Self {
-        Self::F32(array.as_standard_layout().into_owned().into_dyn())
+        let standard = array.is_standard_layout();
+        let array = if standard { array } else { array.as_standard_layout().into_owned() };
+        Self::F32(array.into_dyn())
     }
 }
 
 impl<D: ndarray::Dimension> From<ndarray::Array<i64, D>> for Tensor {
     fn from(array: ndarray::Array<i64, D>) -> Self {
-        Self::I64(array.as_standard_layout().into_owned().into_dyn())
+        let standard = array.is_standard_layout();
+        let array = if standard { array } else { array.as_standard_layout().into_owned() };
+        Self::I64(array.into_dyn())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn select_takes_entries_of_an_axis_in_the_order_asked_for() {
+        let shape = IxDyn(&[2, 3, 5]);
+        let array = ArrayD::from_shape_fn(shape, |i| (i[0] * 100 + i[1] * 10 + i[2]) as f32);
+        let tensor = Tensor::from(array);
+        let Tensor::F32(chosen) = tensor.select(1, &[2, 0]).unwrap() else { panic!("on the host") };
+        assert_eq!(chosen.shape(), [2, 2, 5]);
+        assert_eq!([chosen[[0, 0, 4]], chosen[[1, 1, 3]]], [24.0, 103.0]);
+        assert_eq!(tensor.select(1, &[0, 1, 2]).unwrap(), tensor);
     }
 }

@@ -13,7 +13,7 @@ use ndarray::{Array2, Array3, Axis};
 use safetensors::tensor::{Dtype, Metadata};
 
 use crate::backend::{Backend, BackendError, Session};
-use crate::export::{Export, ExportError};
+use crate::package::{Package, PackageError};
 use crate::tensor::Tensor;
 
 /// The text encoder with its embedding table.
@@ -25,10 +25,10 @@ pub struct TextEncoder {
 
 impl TextEncoder {
     /// Loads the graph and opens the table.
-    pub fn open(backend: &dyn Backend, export: &Export) -> Result<Self, TextEncoderError> {
-        let table = EmbeddingTable::open(&export.table_path(TEXT_EMBEDDINGS)?)?;
+    pub fn open(backend: &dyn Backend, package: &Package) -> Result<Self, TextEncoderError> {
+        let table = EmbeddingTable::open(&package.table_path(TEXT_EMBEDDINGS)?)?;
         let session = backend.load(Submodule::TextEncoder)?;
-        Ok(Self { session, table, config: export.configs().text_encoder.clone() })
+        Ok(Self { session, table, config: package.configs().text_encoder.clone() })
     }
 
     /// Hidden states f32 `[ids, d_model]` of an unpadded prompt.
@@ -135,9 +135,9 @@ pub enum TextEncoderError {
     /// The graph failed.
     #[error(transparent)]
     Backend(#[from] BackendError),
-    /// The export has no such table.
+    /// The folder has no such table.
     #[error(transparent)]
-    Export(#[from] ExportError),
+    Package(#[from] PackageError),
     /// The table could not be read.
     #[error("reading {}: {source}", path.display())]
     Io {

@@ -14,7 +14,7 @@ use super::ProgressKind;
 #[derive(Debug, Args)]
 #[command(allow_negative_numbers = true, args_override_self = true)]
 pub struct RunFlags {
-    /// The export
+    /// An export, which runs on the CPU, or an engine folder, which runs on the GPU
     pub folder: PathBuf,
     /// Case file: task_type, guidance_mode, prompt, video, image, images, output; overrides flags
     #[arg(long, value_name = "FILE", conflicts_with = "inputs")]
@@ -154,6 +154,12 @@ pub struct RunFlags {
     /// Run every pass of the official schedule, equal ones too; the result is the same
     #[arg(long = "reference-schedule")]
     pub reference_schedule: bool,
+    /// Engines: run those whose FP8 scales were never measured, for speed only
+    #[arg(long = "allow-uncalibrated")]
+    pub allow_uncalibrated: bool,
+    /// Engines: most GPU memory to use, such as 60GiB; the rest is streamed
+    #[arg(long = "vram-limit", value_name = "BYTES")]
+    pub vram_limit: Option<Bytes>,
     /// Write the report to a JSON file
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
@@ -163,6 +169,27 @@ pub struct RunFlags {
     /// Print the report, or the settings, as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// A size such as `60GiB`, `512MiB` or a number of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bytes(pub u64);
+
+impl FromStr for Bytes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("", 1)];
+        let unit =
+            units.into_iter().find_map(|(unit, size)| Some((text.strip_suffix(unit)?, size)));
+        let size = unit.and_then(|(number, size)| {
+            let number = number.trim().parse::<f64>().ok().filter(|n| n.is_finite() && *n > 0.0)?;
+            Some(Self((number * f64::from(size)) as u64))
+        });
+        size.ok_or_else(|| {
+            "expected a size above 0, such as 60GiB, 512MiB or a number of bytes".into()
+        })
+    }
 }
 
 /// `--vit_img_cfg`: a number, or `none` for guidance without its own weight of the sources (K.1).

@@ -6,9 +6,9 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
 use bernini_graphs::manifest::Variant;
-use bernini_runner::backend::OnnxRuntime;
+use bernini_runner::backend::{OnnxRuntime, TensorRt, TensorRtOptions, check_engines};
 use bernini_runner::enhancer::{SourceFiles, enhance_or_keep};
-use bernini_runner::export::Export;
+use bernini_runner::package::{Folder, Package};
 use bernini_runner::pipeline::Pipeline;
 use bernini_runner::report::Report;
 use bernini_runner::request::{Plan, Request};
@@ -24,11 +24,11 @@ pub fn run(args: &RunArgs, interrupted: &AtomicBool) -> anyhow::Result<Outcome> 
         print_config(&settings, flags.inputs.is_some(), flags.json)?;
         return Ok(Outcome::Done);
     }
-    let export = Export::open(&flags.folder)?;
-    export.require_f32()?;
-    let variant = export.manifest().variant;
+    let folder = Folder::open(&flags.folder)?;
+    let package = package(&folder)?;
+    let variant = package.variant();
     if flags.preset.is_some() && variant == Variant::Renderer {
-        anyhow::bail!("--preset holds settings of the full model; this export is renderer-only");
+        anyhow::bail!("--preset holds settings of the full model; this one is renderer-only");
     }
     if let Some(report) = &flags.report {
         fs::write(report, "").with_context(|| format!("--report {}", report.display()))?;
@@ -37,8 +37,7 @@ pub fn run(args: &RunArgs, interrupted: &AtomicBool) -> anyhow::Result<Outcome> 
     if flags.use_pe {
         jobs.iter_mut().try_for_each(|(request, _)| rewrite_prompt(flags, request))?;
     }
-    let backend = OnnxRuntime::new(export.clone())?;
-    let pipeline = Pipeline::open(export, Box::new(backend))?;
+    let pipeline = open(flags, folder, package, &jobs)?;
     let mut reports = vec![];
     for (index, (request, plan)) in jobs.iter().enumerate() {
         let progress = Progress::new(flags.progress);
@@ -52,6 +51,41 @@ pub fn run(args: &RunArgs, interrupted: &AtomicBool) -> anyhow::Result<Outcome> 
         reports.push(report);
     }
     finish(args, &reports)
+}
+
+/// What the pipeline reads besides graphs or engines; refuses what cannot run here.
+fn package(folder: &Folder) -> anyhow::Result<Package> {
+    match folder {
+        Folder::Export(export) => {
+            export.require_f32()?;
+            Ok(export.package().clone())
+        }
+        Folder::Engines(engines) => Ok(engines.package()?),
+    }
+}
+
+/// Opens the backend of `folder`; every job is checked before any library is.
+fn open(
+    flags: &RunFlags,
+    folder: Folder,
+    package: Package,
+    jobs: &[(Request, Plan)],
+) -> anyhow::Result<Pipeline> {
+    let engines = match folder {
+        Folder::Export(export) => {
+            return Ok(Pipeline::open(package, Box::new(OnnxRuntime::new(export)?))?);
+        }
+        Folder::Engines(engines) => engines,
+    };
+    for (index, (request, plan)) in jobs.iter().enumerate() {
+        check_engines(request, plan, &package, &engines)
+            .with_context(|| case_name(index, jobs.len()))?;
+    }
+    let options = TensorRtOptions {
+        allow_uncalibrated: flags.allow_uncalibrated,
+        vram_limit: flags.vram_limit.map(|limit| limit.0),
+    };
+    Ok(Pipeline::open(package, Box::new(TensorRt::open(engines, options)?))?)
 }
 
 /// Lets the prompt enhancer rewrite the prompt; where it fails, the typed one stands.

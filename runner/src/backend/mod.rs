@@ -1,22 +1,49 @@
 //! What runs a submodule. The pipeline knows only these traits.
 
 mod onnxruntime;
+mod tensorrt;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use bernini_graphs::manifest::PortEntry;
 use bernini_graphs::{DType, Submodule};
-use ndarray::{ArrayD, Dimension};
+use ndarray::{Array2, ArrayD, Dimension};
 
 pub use onnxruntime::{OnnxRuntime, library as onnxruntime_library};
+pub use tensorrt::{EngineError, TensorRt, TensorRtOptions, check_engines};
 
+use crate::memory::MemoryError;
+use crate::package::Package;
+use crate::request::{Plan, Request, RequestError};
 use crate::tensor::Tensor;
 
 /// Loads submodules.
 pub trait Backend {
     /// A session that is ready to run.
     fn load(&self, submodule: Submodule) -> Result<Box<dyn Session>, BackendError>;
+
+    /// Refuses a request, whose `plan` is its own, that cannot run here; touches no weights.
+    fn check(&self, request: &Request, plan: &Plan, package: &Package) -> Result<(), BackendError>;
+
+    /// The tensor where sessions read it without a copy: for what is fed in again and again.
+    fn resident(&self, tensor: Tensor) -> Result<Tensor, BackendError> {
+        Ok(tensor)
+    }
+
+    /// What a GPU did since this was last asked, if there is one.
+    fn device_use(&self) -> Result<Option<DeviceUse>, BackendError> {
+        Ok(None)
+    }
+}
+
+/// Work of a GPU.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeviceUse {
+    /// Seconds in which it ran each submodule, from its own events.
+    pub seconds: BTreeMap<Submodule, f64>,
+    /// Most memory in use, by any process, in bytes.
+    pub peak_memory_bytes: u64,
 }
 
 /// One loaded submodule.
@@ -48,19 +75,36 @@ impl Outputs {
         &mut self,
         name: &str,
     ) -> Result<ndarray::Array<f32, D>, BackendError> {
-        let submodule = self.submodule;
         let tensor = self.take(name)?;
-        let shape = tensor.shape().to_vec();
-        let wrong = || BackendError::Port {
-            submodule,
-            name: name.into(),
-            expected: format!("f32 of rank {}", D::NDIM.unwrap_or_default()),
-            found: format!("{shape:?}"),
-        };
-        match tensor {
-            Tensor::F32(array) => array.into_dimensionality().map_err(|_| wrong()),
-            Tensor::I64(_) => Err(wrong()),
+        let expected = format!("f32 of rank {}", D::NDIM.unwrap_or_default());
+        let wrong = self.wrong(name, expected, &tensor);
+        match tensor.into_host()? {
+            Tensor::F32(array) => array.into_dimensionality().map_err(|_| wrong),
+            _ => Err(wrong),
         }
+    }
+
+    /// Takes the first `rows` rows of the f32 output called `name` of shape `[1, n, width]`.
+    pub fn take_f32_rows(&mut self, name: &str, rows: usize) -> Result<Array2<f32>, BackendError> {
+        let tensor = self.take(name)?;
+        let wrong = self.wrong(name, format!("f32 [1, {rows} or more, width]"), &tensor);
+        let &[1, n, width] = tensor.shape() else { return Err(wrong) };
+        if n < rows {
+            return Err(wrong);
+        }
+        let values = match tensor {
+            Tensor::F32(array) => array.iter().take(rows * width).copied().collect(),
+            Tensor::Device(tensor) if tensor.dtype().is_float() => {
+                tensor.download_f32(rows * width)?
+            }
+            _ => return Err(wrong),
+        };
+        Array2::from_shape_vec((rows, width), values).map_err(|_| wrong)
+    }
+
+    fn wrong(&self, name: &str, expected: String, found: &Tensor) -> BackendError {
+        let found = format!("{} {:?}", found.dtype(), found.shape());
+        BackendError::Port { submodule: self.submodule, name: name.into(), expected, found }
     }
 
     /// The outputs whose names begin with `prefix`, without it.
@@ -88,8 +132,11 @@ pub(crate) fn check_inputs(
                 .iter()
                 .zip(tensor.shape())
                 .all(|(dim, size)| dim.parse::<usize>().map_or(true, |fixed| fixed == *size));
-        let float = port.dtype.is_float() == (tensor.dtype() == DType::F32);
-        if !fits || !float {
+        let typed = match tensor {
+            Tensor::Device(tensor) => tensor.dtype() == port.dtype,
+            host => port.dtype.is_float() == (host.dtype() == DType::F32),
+        };
+        if !fits || !typed {
             return Err(BackendError::Port {
                 submodule,
                 name: port.name.clone(),
@@ -112,6 +159,18 @@ pub(crate) fn owned(array: ndarray::ArrayViewD<'_, f32>) -> ArrayD<f32> {
 /// Why a submodule could not be loaded or run.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
+    /// A request that cannot run anywhere.
+    #[error(transparent)]
+    Request(Box<RequestError>),
+    /// A request that does not fit this machine's memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// An engine folder that does not fit this machine, or a request that does not fit it.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The GPU failed to copy or to allocate.
+    #[error(transparent)]
+    Gpu(#[from] bernini_tensorrt::Error),
     /// The ONNX Runtime library is not where we look.
     #[error(
         "ONNX Runtime not found: looked for {}; run `./x setup`, or set ORT_DYLIB_PATH to \
@@ -141,7 +200,9 @@ pub enum BackendError {
         reason: String,
     },
     /// The folder does not hold the submodule.
-    #[error("the export holds no {submodule}; export the checkpoint again")]
+    #[error(
+        "the folder holds no {submodule}; export the checkpoint again, or build all its engines"
+    )]
     MissingSubmodule {
         /// Which one.
         submodule: Submodule,

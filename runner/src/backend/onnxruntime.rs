@@ -12,6 +12,9 @@ use ort::value::TensorRef;
 
 use super::{Backend, BackendError, Outputs, Session, check_inputs, owned};
 use crate::export::Export;
+use crate::memory;
+use crate::package::Package;
+use crate::request::{Plan, Request};
 use crate::tensor::Tensor;
 
 /// Version that `./x setup` installs.
@@ -76,6 +79,13 @@ impl Backend for OnnxRuntime {
         let (inputs, outputs) = (entry.inputs.clone(), entry.outputs.clone());
         Ok(Box::new(OnnxRuntimeSession { submodule, session, inputs, outputs }))
     }
+
+    fn check(&self, _: &Request, plan: &Plan, package: &Package) -> Result<(), BackendError> {
+        match memory::available() {
+            Some(available) => Ok(memory::check(plan, package.configs(), available)?),
+            None => Ok(()),
+        }
+    }
 }
 
 struct OnnxRuntimeSession {
@@ -104,6 +114,14 @@ impl Session for OnnxRuntimeSession {
                 }
                 Tensor::I64(array) => {
                     TensorRef::from_array_view(array.view()).map_err(failed)?.into()
+                }
+                Tensor::Device(_) => {
+                    return Err(BackendError::Port {
+                        submodule,
+                        name: (*name).into(),
+                        expected: "a tensor in host memory".into(),
+                        found: format!("{tensor:?}"),
+                    });
                 }
             };
             feed.push((name, value));

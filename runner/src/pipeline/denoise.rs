@@ -28,7 +28,7 @@ impl Run<'_> {
         };
         let mut guidance = guidance_of(request.reference_schedule)?;
         let steps = scheduler.timesteps().len();
-        let boundary = self.pipeline.export.boundary_ratio();
+        let boundary = self.pipeline.package.boundary_ratio();
         let high = (0..steps).filter(|&i| scheduler.is_high_noise(i, boundary)).count();
         (self.report.steps_high_noise, self.report.steps_low_noise) = (high, steps - high);
         self.report.forwards_official = steps * guidance_of(true)?.branches().len();
@@ -77,7 +77,7 @@ impl Run<'_> {
         contexts: &'c Contexts,
         sources: &[Source],
     ) -> Result<Forwards<'c>, RunError> {
-        let (backend, configs) = (&*self.pipeline.backend, self.pipeline.export.configs());
+        let (backend, configs) = (&*self.pipeline.backend, self.pipeline.package.configs());
         let config = match noise {
             Noise::High => &configs.transformer,
             Noise::Low => &configs.transformer_2,

@@ -12,11 +12,10 @@ use bernini_graphs::manifest::{MASK_TOKEN, PLANNER_EMBEDDINGS, Variant};
 use ndarray::{Array2, Array4};
 
 use crate::backend::{Backend, BackendError};
-use crate::export::{Export, ExportError};
 use crate::guidance::GuidanceError;
 use crate::media::{MediaError, VitError};
-use crate::memory::{self, MemoryError};
 use crate::noise::{NoiseError, TorchRng, read_noise};
+use crate::package::{Package, PackageError};
 use crate::planner::{Planned, PlannerError, QwenTokenizer, QwenTokenizerError};
 use crate::report::{Report, peak_memory_bytes};
 use crate::request::{Plan, Request, RequestError};
@@ -55,9 +54,9 @@ pub struct Trace {
     pub latents: Vec<Array4<f32>>,
 }
 
-/// An opened export, ready to run requests one after another.
+/// An opened folder, ready to run requests one after another.
 pub struct Pipeline {
-    export: Export,
+    package: Package,
     backend: Box<dyn Backend>,
     tokenizer: T5Tokenizer,
     planner: Option<PlannerTables>,
@@ -71,13 +70,13 @@ struct PlannerTables {
 }
 
 impl PlannerTables {
-    fn new(export: &Export) -> Result<Self, RunError> {
-        let config = export.config_path("config/qwen_tokenizer/tokenizer_config.json")?;
+    fn new(package: &Package) -> Result<Self, RunError> {
+        let config = package.config_path("config/qwen_tokenizer/tokenizer_config.json")?;
         let folder = config.parent().unwrap_or(&config);
         Ok(Self {
             tokenizer: QwenTokenizer::from_folder(folder)?,
-            embeddings: export.table_path(PLANNER_EMBEDDINGS)?,
-            mask_token: export.table_path(MASK_TOKEN)?,
+            embeddings: package.table_path(PLANNER_EMBEDDINGS)?,
+            mask_token: package.table_path(MASK_TOKEN)?,
         })
     }
 
@@ -100,12 +99,16 @@ struct Run<'a> {
 
 impl Pipeline {
     /// Opens the tokenizer; graphs are loaded when their stage begins.
-    pub fn open(export: Export, backend: Box<dyn Backend>) -> Result<Self, RunError> {
+    pub fn open(
+        package: impl Into<Package>,
+        backend: Box<dyn Backend>,
+    ) -> Result<Self, RunError> {
+        let package = package.into();
         let tokenizer =
-            T5Tokenizer::from_file(&export.config_path("config/tokenizer/spiece.model")?)?;
-        let full = export.manifest().variant == Variant::Full;
-        let planner = full.then(|| PlannerTables::new(&export)).transpose()?;
-        Ok(Self { export, backend, tokenizer, planner })
+            T5Tokenizer::from_file(&package.config_path("config/tokenizer/spiece.model")?)?;
+        let full = package.variant() == Variant::Full;
+        let planner = full.then(|| PlannerTables::new(&package)).transpose()?;
+        Ok(Self { package, backend, tokenizer, planner })
     }
 
     /// Runs a request whose `plan` is its own, and writes the result.
@@ -138,9 +141,7 @@ impl Pipeline {
         trace: Option<Trace>,
     ) -> Result<(Report, Option<Trace>), RunError> {
         let start = Instant::now();
-        if let Some(available) = memory::available() {
-            memory::check(plan, self.export.configs(), available)?;
-        }
+        self.backend.check(request, plan, &self.package)?;
         let report = Report {
             frames: plan.frames,
             width: plan.width,
@@ -169,7 +170,7 @@ impl Run<'_> {
 
     /// Latents at the highest noise level, `[16, t, 2h, 2w]`.
     fn initial_noise(&self) -> Result<Array4<f32>, RunError> {
-        let (grid, channels) = (self.plan.grid(), self.pipeline.export.configs().vae.z_dim);
+        let (grid, channels) = (self.plan.grid(), self.pipeline.package.configs().vae.z_dim);
         let shape = [channels, grid.t, 2 * grid.h, 2 * grid.w];
         let values = match &self.request.noise {
             Some(path) => read_noise(path, [1, shape[0], shape[1], shape[2], shape[3]])?,
@@ -184,9 +185,7 @@ impl Run<'_> {
 #[allow(missing_docs)]
 pub enum RunError {
     #[error(transparent)]
-    Export(#[from] ExportError),
-    #[error(transparent)]
-    Memory(#[from] MemoryError),
+    Package(#[from] PackageError),
     #[error(transparent)]
     Request(#[from] RequestError),
     #[error(transparent)]

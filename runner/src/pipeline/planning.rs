@@ -20,7 +20,7 @@ impl Run<'_> {
     pub(super) fn contexts(&mut self, text: &[Array2<f32>; 2]) -> Result<Contexts, RunError> {
         let [positive, negative] = text;
         let pipeline = self.pipeline;
-        let full = (&pipeline.export.configs().planner, &pipeline.planner, self.plan.target);
+        let full = (&pipeline.package.configs().planner, &pipeline.planner, self.plan.target);
         let (Some(configs), Some(tables), Some(target)) = full else {
             let positive = padded(positive, None);
             return Ok(Contexts {

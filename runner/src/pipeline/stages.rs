@@ -25,12 +25,12 @@ impl Run<'_> {
             given => given,
         };
         let positive = format!("{system}{}", text::clean(&request.prompt));
-        let [positive, negative] = match self.pipeline.export.manifest().variant {
+        let [positive, negative] = match self.pipeline.package.variant() {
             Variant::Full => [text::clean(&positive), text::clean(&request.neg_prompt)],
             Variant::Renderer => [positive, request.neg_prompt.clone()],
         };
         let mut encoder = self.report.time("load", 0, || {
-            TextEncoder::open(&*self.pipeline.backend, &self.pipeline.export)
+            TextEncoder::open(&*self.pipeline.backend, &self.pipeline.package)
         })?;
         let mut encode = |prompt: &str| {
             self.check_interrupt()?;
@@ -53,7 +53,7 @@ impl Run<'_> {
             return Ok(vec![]);
         }
         self.progress.begin("vae encode", plan.sources.iter().map(frames).sum());
-        let chunk = self.pipeline.export.configs().vae.temporal_factor();
+        let chunk = self.pipeline.package.configs().vae.temporal_factor();
         let mut encoder =
             self.report.time("load", 0, || VaeEncoder::load(&*self.pipeline.backend, chunk))?;
         let mut sources = vec![];

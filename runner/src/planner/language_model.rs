@@ -6,7 +6,7 @@ use bernini_graphs::config::PlannerConfig;
 use bernini_graphs::submodule::planner_lm::{
     BIAS, EMBEDS, HIDDEN, KEYS, PAST_KEYS, PAST_VALUES, ROPE_COS, ROPE_SIN, VALUES,
 };
-use ndarray::{Array3, Array4, ArrayD, Axis, IxDyn, stack};
+use ndarray::{Array3, Array4, Axis, stack};
 
 use super::mask::{prefix_bias, target_bias};
 use super::positions::{mrope, positions};
@@ -27,21 +27,21 @@ pub(super) struct LanguageModel {
 /// Tokens of several branches after a pass, padded to the longest.
 pub(super) struct Prefix {
     /// `[layers, branches, kv_heads, longest, head_dim]`.
-    keys: ArrayD<f32>,
+    keys: Tensor,
     /// `[layers, branches, kv_heads, longest, head_dim]`.
-    values: ArrayD<f32>,
+    values: Tensor,
     /// Hidden states f32 `[branches, longest, hidden_size]`.
     pub(super) hidden: Array3<f32>,
 }
 
 impl Prefix {
     /// The prefixes of some of the branches.
-    pub(super) fn select(&self, branches: &[usize]) -> Self {
-        Self {
-            keys: self.keys.select(Axis(1), branches),
-            values: self.values.select(Axis(1), branches),
+    pub(super) fn select(&self, branches: &[usize]) -> Result<Self, BackendError> {
+        Ok(Self {
+            keys: self.keys.select(1, branches)?,
+            values: self.values.select(1, branches)?,
             hidden: self.hidden.select(Axis(0), branches),
-        }
+        })
     }
 }
 
@@ -64,7 +64,7 @@ impl LanguageModel {
         let longest = embeds.dim().1;
         let c = &self.config;
         let size = [c.layers(), streams.len(), c.num_key_value_heads, 0, c.head_dim()];
-        let nothing = ArrayD::zeros(IxDyn(&size));
+        let nothing = Tensor::zeros(&size);
         let rope = self.rope(streams, longest, |stream| stream.prefix().collect());
         let bias = prefix_bias(streams);
         self.run(embeds, rope, bias, [&nothing, &nothing])
@@ -113,24 +113,22 @@ impl LanguageModel {
         embeds: Array3<f32>,
         [cos, sin]: [Tensor; 2],
         bias: Array4<f32>,
-        [past_keys, past_values]: [&ArrayD<f32>; 2],
+        [past_keys, past_values]: [&Tensor; 2],
     ) -> Result<Prefix, BackendError> {
         self.passes += embeds.dim().0;
         let [embeds, bias] = [Tensor::from(embeds), Tensor::from(bias)];
-        let [past_keys, past_values] =
-            [past_keys, past_values].map(|past| Tensor::from(past.clone()));
         let mut outputs = self.session.run(&[
             (EMBEDS, &embeds),
             (ROPE_COS, &cos),
             (ROPE_SIN, &sin),
-            (PAST_KEYS, &past_keys),
-            (PAST_VALUES, &past_values),
+            (PAST_KEYS, past_keys),
+            (PAST_VALUES, past_values),
             (BIAS, &bias),
         ])?;
         Ok(Prefix {
             hidden: outputs.take_f32(HIDDEN)?,
-            keys: outputs.take_f32(KEYS)?,
-            values: outputs.take_f32(VALUES)?,
+            keys: outputs.take(KEYS)?,
+            values: outputs.take(VALUES)?,
         })
     }
 }

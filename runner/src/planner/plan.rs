@@ -134,7 +134,7 @@ impl<'a> Planner<'a> {
         let branches = self.branches(brief, &guidance.branches)?;
         let guided: Vec<_> = guidance.branches.iter().map(|&b| branches.index(b)).collect();
         let mut prefix = self.prefix(brief, &branches)?;
-        let mut guided_prefix = prefix.select(&guided);
+        let mut guided_prefix = prefix.select(&guided)?;
 
         let tokens = brief.target.visual.grid.tokens();
         let steps = settings.vit_denoising_step;
@@ -148,7 +148,7 @@ impl<'a> Planner<'a> {
             }
             if settings.reference_schedule {
                 prefix = self.prefix(brief, &branches)?;
-                guided_prefix = prefix.select(&guided);
+                guided_prefix = prefix.select(&guided)?;
             }
             if !reveal.is_empty() {
                 let hidden = self.target_hidden(&branches, &guided, &target, &guided_prefix)?;
@@ -225,7 +225,7 @@ impl<'a> Planner<'a> {
         target: Array2<f32>,
     ) -> Result<Planned, PlannerError> {
         let [cond, uncond] = [Branch::Cond, Branch::Uncond].map(|b| branches.index(b));
-        let hidden = self.target_hidden(branches, &[cond], &target, &prefix.select(&[cond]))?;
+        let hidden = self.target_hidden(branches, &[cond], &target, &prefix.select(&[cond])?)?;
         let stream = &branches.streams[cond];
         let (start, kept) = (stream.target.start, stream.prefix_len());
         let own = prefix.hidden.index_axis(Axis(0), cond);

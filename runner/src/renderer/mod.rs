@@ -6,4 +6,5 @@ mod sources;
 
 pub use contexts::{Contexts, padded};
 pub use expert::{Expert, ExpertContext, Noise};
+pub(crate) use sources::members;
 pub use sources::{Source, SourceIds, Tokens};

@@ -74,19 +74,27 @@ impl Tokens {
 /// The sources of a set with their ids, which are those of the whole request; only a set of
 /// images without the videos counts from 1 again (B.9).
 fn choose(sources: &[Source], set: SourceSet, ids: SourceIds) -> Vec<(&Array4<f32>, f64)> {
-    let all = |source: &&Source| match set {
-        SourceSet::Images => !source.is_video,
-        _ => true,
+    let is_video: Vec<_> = sources.iter().map(|source| source.is_video).collect();
+    let chosen = members(&is_video, set);
+    let alone = set == SourceSet::Images;
+    let counted = if alone { chosen.len() } else { sources.len() };
+    let numbers = source_ids(counted, ids.max_trained, ids.interpolate);
+    let id = |place: usize, index: usize| match ids.enabled {
+        true => numbers[if alone { place } else { index }],
+        false => 0.0,
     };
-    let counted: Vec<_> = sources.iter().filter(all).collect();
-    let numbers = source_ids(counted.len(), ids.max_trained, ids.interpolate);
-    let number = |id| if ids.enabled { id } else { 0.0 };
-    let numbered = counted.into_iter().zip(numbers.into_iter().map(number));
-    let wanted: Vec<_> = match set {
-        SourceSet::None => vec![],
-        SourceSet::FirstVideo => numbered.filter(|(source, _)| source.is_video).take(1).collect(),
-        SourceSet::Videos => numbered.filter(|(source, _)| source.is_video).collect(),
-        SourceSet::Images | SourceSet::All => numbered.collect(),
+    let numbered = chosen.iter().enumerate();
+    numbered.map(|(place, &index)| (&sources[index].latents, id(place, index))).collect()
+}
+
+/// Indices of the sources of a set; `is_video` says of each source whether it is one.
+pub(crate) fn members(is_video: &[bool], set: SourceSet) -> Vec<usize> {
+    let wanted = |index: &usize| match set {
+        SourceSet::None => false,
+        SourceSet::FirstVideo | SourceSet::Videos => is_video[*index],
+        SourceSet::Images => !is_video[*index],
+        SourceSet::All => true,
     };
-    wanted.into_iter().map(|(source, id)| (&source.latents, id)).collect()
+    let most = if set == SourceSet::FirstVideo { 1 } else { is_video.len() };
+    (0..is_video.len()).filter(wanted).take(most).collect()
 }

@@ -1,0 +1,118 @@
+//! Whether an engine folder can serve a request: judged from sizes alone, before anything is loaded.
+
+use std::collections::BTreeSet;
+
+use bernini_graphs::Submodule;
+
+use super::BackendError;
+use super::sizes::{Sizes, require};
+use crate::engines::Engines;
+use crate::guidance::Guidance;
+use crate::package::Package;
+use crate::renderer::{Noise, members};
+use crate::request::{Plan, Request, RequestError};
+use crate::scheduler::Scheduler;
+
+/// Pixels along a side of a latent.
+const LATENT_STRIDE: u32 = 8;
+
+/// Refuses a request, whose `plan` is its own, that lacks an engine or a profile.
+///
+/// Sizes that depend on the prompt are left to the stage that knows them.
+///
+/// # Errors
+/// [`BackendError::MissingSubmodule`], [`super::EngineError::NoProfile`] with the workload to build.
+pub fn check_engines(
+    request: &Request,
+    plan: &Plan,
+    package: &Package,
+    engines: &Engines,
+) -> Result<(), BackendError> {
+    let workload = format!("{}x{}x{}", plan.width, plan.height, plan.frames);
+    let needs =
+        needs(request, plan, package).map_err(|reason| BackendError::Request(Box::new(reason)))?;
+    for (submodule, sizes) in needs {
+        let missing = BackendError::MissingSubmodule { submodule };
+        let entry = engines.engine(submodule).ok_or(missing)?;
+        require(submodule, &entry.profiles, &sizes, &workload)?;
+    }
+    Ok(())
+}
+
+/// Every submodule that runs, with the sizes that are known of it.
+fn needs(
+    request: &Request,
+    plan: &Plan,
+    package: &Package,
+) -> Result<BTreeSet<(Submodule, Sizes)>, RequestError> {
+    let mut needs = BTreeSet::from([(Submodule::TextEncoder, Sizes::new())]);
+    needs.extend(planner(plan));
+    needs.extend(vae(plan));
+    let tokens = token_counts(request, plan)?;
+    for noise in experts(request, package)? {
+        needs.insert((noise.context(), Sizes::new()));
+        needs.extend(tokens.iter().map(|&n| (noise.transformer(), known(&[("tokens", n)]))));
+    }
+    Ok(needs)
+}
+
+fn known(sizes: &[(&str, usize)]) -> Sizes {
+    sizes.iter().map(|&(symbol, size)| (symbol.to_string(), size)).collect()
+}
+
+fn planner(plan: &Plan) -> Vec<(Submodule, Sizes)> {
+    let Some(target) = plan.target else { return vec![] };
+    let tokens = known(&[("tokens", target.visual.grid.tokens())]);
+    let mut needs = vec![(Submodule::PlannerLm, tokens)];
+    let others = [Submodule::PredVit, Submodule::FlowHead, Submodule::ProjGen];
+    needs.extend(others.map(|submodule| (submodule, Sizes::new())));
+    if !plan.sources.is_empty() {
+        needs.push((Submodule::Vision, Sizes::new()));
+    }
+    needs
+}
+
+fn vae(plan: &Plan) -> Vec<(Submodule, Sizes)> {
+    use Submodule::{VaeDecoderFirst, VaeDecoderNext, VaeEncoderFirst, VaeEncoderNext};
+    let half = |first, next, width: u32, height: u32, frames: usize| {
+        let [height, width] = [height, width].map(|side| (side / LATENT_STRIDE) as usize);
+        let size = [("latent_height", height), ("latent_width", width)];
+        let later =
+            (frames > 1).then(|| (next, known(&[&size[..], &[("latent_frames", 1)]].concat())));
+        std::iter::once((first, known(&size))).chain(later)
+    };
+    let mut needs = vec![];
+    for source in &plan.sources {
+        let frames = source.frames.as_ref().map_or(1, Vec::len);
+        needs.extend(half(VaeEncoderFirst, VaeEncoderNext, source.width, source.height, frames));
+    }
+    needs.extend(half(VaeDecoderFirst, VaeDecoderNext, plan.width, plan.height, plan.frames));
+    needs
+}
+
+/// Tokens of every forward of a step.
+fn token_counts(request: &Request, plan: &Plan) -> Result<BTreeSet<usize>, RequestError> {
+    let available = plan.available();
+    let guidance = Guidance::new(request.guidance_mode, available, request.omegas, request.apg)?;
+    let guidance = guidance.with_reference_schedule(request.reference_schedule);
+    let is_video: Vec<_> = plan.sources.iter().map(|source| source.is_video).collect();
+    let tokens = |members: Vec<usize>| -> usize {
+        members.into_iter().map(|index| plan.sources[index].grid().tokens()).sum()
+    };
+    let counts = guidance
+        .branches()
+        .iter()
+        .map(|branch| plan.grid().tokens() + tokens(members(&is_video, branch.sources)));
+    Ok(counts.collect())
+}
+
+/// The experts that have steps.
+fn experts(request: &Request, package: &Package) -> Result<Vec<Noise>, RequestError> {
+    let scheduler =
+        Scheduler::new(request.scheduler, request.num_inference_steps, request.flow_shift)?;
+    let steps = scheduler.timesteps().len();
+    let high = (0..steps).any(|i| scheduler.is_high_noise(i, package.boundary_ratio()));
+    let low = (0..steps).any(|i| !scheduler.is_high_noise(i, package.boundary_ratio()));
+    let all = [(high, Noise::High), (low, Noise::Low)];
+    Ok(all.into_iter().filter(|(runs, _)| *runs).map(|(_, noise)| noise).collect())
+}
