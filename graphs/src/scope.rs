@@ -146,23 +146,23 @@ impl<'g> Scope<'g> {
         y
     }
 
-    /// 3D convolution of `[b, in, t, h, w]`, without temporal padding.
+    /// 3D convolution of `[b, t, h, w, in]`, without temporal padding.
     #[track_caller]
     pub fn conv3d(&self, name: &str, x: Value<'g>, out: usize, geometry: Conv3d) -> Value<'g> {
         let [kt, kh, kw] = geometry.kernel;
         let s = self.at(name);
-        let shape = [out, x.size(1), kt, kh, kw];
+        let shape = [out, x.width(), kt, kh, kw];
         let y = x.conv3d(s.tensor("weight", &shape), s.tensor("bias", &[out]), geometry);
         self.g.enter(&self.path);
         y
     }
 
-    /// 2D convolution of every frame of `[b, in, t, h, w]`: a 3D one whose kernel is one frame.
+    /// 2D convolution of every frame of `[b, t, h, w, in]`: a 3D one whose kernel is one frame.
     #[track_caller]
     pub fn conv2d(&self, name: &str, x: Value<'g>, out: usize, geometry: Conv3d) -> Value<'g> {
         let [_, kh, kw] = geometry.kernel;
         let s = self.at(name);
-        let (n, geometry) = (x.size(1), Conv3d { kernel: [1, kh, kw], ..geometry });
+        let (n, geometry) = (x.width(), Conv3d { kernel: [1, kh, kw], ..geometry });
         let weight = s.tensor_as("weight", &[out, n, kh, kw], &[out, n, 1, kh, kw], Layout::AsIs);
         let y = x.conv3d(weight, s.tensor("bias", &[out]), geometry);
         self.g.enter(&self.path);
@@ -182,8 +182,8 @@ impl<'g> Scope<'g> {
         cache: Value<'g>,
     ) -> (Value<'g>, Value<'g>) {
         let history = geometry.kernel[0] as i64 - 1;
-        let seen = concat(2, &[cache, x]);
-        let next = seen.slice(2, -history..i64::MAX);
+        let seen = concat(1, &[cache, x]);
+        let next = seen.slice(1, -history..i64::MAX);
         (self.conv3d(name, seen, out, geometry), next)
     }
 }

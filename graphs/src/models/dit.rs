@@ -4,6 +4,8 @@
 //! and values come in as inputs, because they depend on the context and not on the step; see
 //! `dit_context`. Rotary angles come in too, so the same graph serves any mix of segments.
 
+use std::array;
+
 use crate::config::TransformerConfig;
 use crate::graph::Layout;
 use crate::nn::{attention, layer_norm, rotate_half};
@@ -33,8 +35,8 @@ impl<'g> Modulation<'g> {
 
 /// What every block is given besides its tokens.
 struct Conditioning<'g> {
-    /// f32 `[1, 6, dim]`.
-    timestep_proj: Value<'g>,
+    /// Six rows, f32 `[1, 1, dim]` each.
+    timestep_proj: [Value<'g>; 6],
     /// `[tokens, head_dim / 2]` each.
     rope: (Value<'g>, Value<'g>),
     /// `[layers, 1, heads, context, head_dim]` each.
@@ -85,17 +87,18 @@ fn patch_embedding<'g>(s: &Scope<'g>, c: &TransformerConfig, tokens: Value<'g>) 
     tokens.matmul(weight.transpose_last()) + s.tensor("bias", &[c.dim()])
 }
 
-/// `temb` `[1, dim]` and the six modulation rows `[1, 6, dim]`, in f32.
+/// `temb` `[1, dim]` and the six modulation rows `[1, 1, dim]`, in f32.
 fn time_conditioning<'g>(
     s: &Scope<'g>,
     c: &TransformerConfig,
     t_embed: Value<'g>,
-) -> (Value<'g>, Value<'g>) {
+) -> (Value<'g>, [Value<'g>; 6]) {
     let embedder = s.at("time_embedder");
     let temb = embedder.linear("linear_1", t_embed, c.dim()).silu();
     let temb = embedder.linear("linear_2", temb, c.dim());
     let proj = s.linear("time_proj", temb.silu(), 6 * c.dim());
-    (temb, proj.rearrange("b (six d) -> b six d", &[("six", 6.into())]))
+    let proj = proj.rearrange("b (six d) -> b six d", &[("six", 6.into())]);
+    (temb, array::from_fn(|i| row(proj, i)))
 }
 
 fn block<'g>(
@@ -122,14 +125,22 @@ fn block<'g>(
 }
 
 /// Rows of `scale_shift_table + timestep_proj`: attention's three, then the feed-forward's.
+///
+/// Added row by row: TensorRT folds a sum of all six into the normalisation that needs two of
+/// them first, and that kernel then takes five times as long.
 fn modulation<'g>(
     s: &Scope<'g>,
     c: &TransformerConfig,
-    timestep_proj: Value<'g>,
+    timestep_proj: [Value<'g>; 6],
 ) -> [Modulation<'g>; 2] {
-    let table = s.f32().tensor("scale_shift_table", &[1, 6, c.dim()]) + timestep_proj;
-    let row = |i| table.slice(1, i..i + 1);
-    [0, 3].map(|i| Modulation { shift: row(i), scale: row(i + 1), gate: row(i + 2) })
+    let table = s.f32().tensor("scale_shift_table", &[1, 6, c.dim()]);
+    let rows: [_; 6] = array::from_fn(|i| row(table, i) + timestep_proj[i]);
+    [0, 3].map(|i| Modulation { shift: rows[i], scale: rows[i + 1], gate: rows[i + 2] })
+}
+
+/// Row `i` of `[1, n, dim]`, `[1, 1, dim]`.
+fn row(x: Value<'_>, i: usize) -> Value<'_> {
+    x.slice(1, i as i64..i as i64 + 1)
 }
 
 /// Full attention over all tokens, with rotary positions.
@@ -171,8 +182,8 @@ fn feed_forward<'g>(s: &Scope<'g>, c: &TransformerConfig, x: Value<'g>) -> Value
 /// Modulated normalisation and the projection to packed velocities.
 fn head<'g>(s: &Scope<'g>, c: &TransformerConfig, x: Value<'g>, temb: Value<'g>) -> Value<'g> {
     let temb = temb.rearrange("b d -> b 1 d", &[]);
-    let table = s.f32().tensor("scale_shift_table", &[1, 2, c.dim()]) + temb;
-    let (shift, scale) = (table.slice(1, 0..1), table.slice(1, 1..2));
+    let table = s.f32().tensor("scale_shift_table", &[1, 2, c.dim()]);
+    let (shift, scale) = (row(table, 0) + temb, row(table, 1) + temb);
     let y = (layer_norm(x, c.eps) * scale.shift(1.0) + shift).to_compute();
     s.linear("proj_out", y, c.token_dim())
 }

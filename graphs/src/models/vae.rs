@@ -41,7 +41,7 @@ pub fn encoder(g: &GraphBuilder<'_>, c: &VaeConfig, position: Position) {
     let s = g.root().at("encoder");
     let dims = c.dims();
 
-    let mut x = chunk.conv(&s, "conv_in", x.to_compute(), dims[0]);
+    let mut x = chunk.conv(&s, "conv_in", channels_last(x.to_compute()), dims[0]);
     let mut blocks = (0..).map(|i| s.at("down_blocks").at(i));
     for (level, &dim) in dims.iter().enumerate() {
         for s in blocks.by_ref().take(c.num_res_blocks) {
@@ -54,10 +54,10 @@ pub fn encoder(g: &GraphBuilder<'_>, c: &VaeConfig, position: Position) {
     let x = mid_block(&chunk, &s.at("mid_block"), x);
     let x = chunk.conv(&s, "conv_out", norm_out(&s, x), 2 * c.z_dim);
     let moments = g.root().conv3d("quant_conv", x, 2 * c.z_dim, Conv3d::same([1, 1, 1]));
-    let mean = moments.slice(1, 0..c.z_dim as i64).to_f32();
+    let mean = moments.slice(4, 0..c.z_dim as i64).to_f32();
     let inverse: Vec<_> = c.latents_std.iter().map(|s| 1.0 / s).collect();
     let z = (mean - channels(g, &c.latents_mean)) * channels(g, &inverse);
-    g.output(LATENTS, z, DType::F32);
+    g.output(LATENTS, channels_second(z), DType::F32);
 }
 
 /// Traces the decoder: normalised latents to frames in −1..1.
@@ -65,7 +65,7 @@ pub fn decoder(g: &GraphBuilder<'_>, c: &VaeConfig, position: Position) {
     let [height, width] = latent_size();
     let shape = [1.into(), c.z_dim.into(), position.latent_frames(), height, width];
     let z = g.input(LATENTS, DType::F32, &shape);
-    let x = z * channels(g, &c.latents_std) + channels(g, &c.latents_mean);
+    let x = channels_last(z) * channels(g, &c.latents_std) + channels(g, &c.latents_mean);
     let x = g.root().conv3d("post_quant_conv", x.to_compute(), c.z_dim, Conv3d::same([1, 1, 1]));
     let chunk = Chunk::new(g, position);
     let s = g.root().at("decoder");
@@ -83,15 +83,24 @@ pub fn decoder(g: &GraphBuilder<'_>, c: &VaeConfig, position: Position) {
         }
     }
     let x = chunk.conv(&s, "conv_out", norm_out(&s, x), 3);
-    g.output(FRAMES, x.to_f32().at_least(-1.0).at_most(1.0), DType::F32);
+    let frames = channels_second(x).to_f32().at_least(-1.0).at_most(1.0);
+    g.output(FRAMES, frames, DType::F32);
 }
 
 fn latent_size() -> [Dim; 2] {
     ["latent_height", "latent_width"].map(Dim::symbol)
 }
 
-/// One f32 number per channel, `[n, 1, 1, 1]`.
+fn channels_last(x: Value<'_>) -> Value<'_> {
+    x.rearrange("b c t h w -> b t h w c", &[])
+}
+
+fn channels_second(x: Value<'_>) -> Value<'_> {
+    x.rearrange("b t h w c -> b c t h w", &[])
+}
+
+/// One f32 number per channel, `[n]`.
 fn channels<'g>(g: &'g GraphBuilder<'g>, values: &[f32]) -> Value<'g> {
     let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-    g.constant(DType::F32, &[values.len(), 1, 1, 1], bytes)
+    g.constant(DType::F32, &[values.len()], bytes)
 }

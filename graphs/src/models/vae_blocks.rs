@@ -21,7 +21,7 @@ impl<'g> Chunk<'g> {
     /// The `frames` frames before `x` at `path`: zeros at the start of a video.
     fn cache(&self, path: &str, x: Value<'g>, frames: usize) -> Value<'g> {
         let Some(mut port) = x.port() else { return x };
-        port.shape[2] = frames.into();
+        port.shape[1] = frames.into();
         match self.position {
             Position::First => zeros(self.g, port.dtype, &port.shape),
             Position::Next => self.g.input(&format!("{CACHE}{path}"), port.dtype, &port.shape),
@@ -53,13 +53,14 @@ impl<'g> Chunk<'g> {
     }
 }
 
-/// Channels scaled to length `sqrt(channels)`, times `gamma`; f32 inside.
-fn channel_norm<'g>(s: &Scope<'g>, name: &str, x: Value<'g>, gamma_rank: usize) -> Value<'g> {
-    let n = x.size(1);
-    let shape: Vec<_> = std::iter::once(n).chain(std::iter::repeat_n(1, gamma_rank - 1)).collect();
-    let gamma = s.at(name).f32().tensor_as("gamma", &shape, &[n, 1, 1, 1], Layout::AsIs);
+/// Channels scaled to length `sqrt(channels)`, times `gamma`; f32 inside. The checkpoint's `gamma`
+/// has `rank` axes.
+fn channel_norm<'g>(s: &Scope<'g>, name: &str, x: Value<'g>, rank: usize) -> Value<'g> {
+    let n = x.width();
+    let shape: Vec<_> = std::iter::once(n).chain(std::iter::repeat_n(1, rank - 1)).collect();
+    let gamma = s.at(name).f32().tensor_as("gamma", &shape, &[n], Layout::AsIs);
     let f = x.to_f32();
-    let length = (f * f).sum(1).sqrt().at_least(1e-12);
+    let length = (f * f).sum(4).sqrt().at_least(1e-12);
     (f.div(length).scale((n as f32).sqrt()) * gamma).to_compute()
 }
 
@@ -77,13 +78,13 @@ pub(super) fn residual_block<'g>(
 ) -> Value<'g> {
     let y = chunk.conv(s, "conv1", channel_norm(s, "norm1", x, 4).silu(), out);
     let y = chunk.conv(s, "conv2", channel_norm(s, "norm2", y, 4).silu(), out);
-    let same = x.shape().get(1) == y.shape().get(1);
+    let same = x.width() == out;
     y + if same { x } else { s.conv3d("conv_shortcut", x, out, Conv3d::same([1, 1, 1])) }
 }
 
 /// Two residual blocks around attention within each frame.
 pub(super) fn mid_block<'g>(chunk: &Chunk<'g>, s: &Scope<'g>, x: Value<'g>) -> Value<'g> {
-    let width = x.size(1);
+    let width = x.width();
     let x = residual_block(chunk, &s.at("resnets").at(0), x, width);
     let x = frame_attention(&s.at("attentions").at(0), x, width);
     residual_block(chunk, &s.at("resnets").at(1), x, width)
@@ -93,14 +94,14 @@ pub(super) fn mid_block<'g>(chunk: &Chunk<'g>, s: &Scope<'g>, x: Value<'g>) -> V
 fn frame_attention<'g>(s: &Scope<'g>, x: Value<'g>, width: usize) -> Value<'g> {
     let y = channel_norm(s, "norm", x, 3);
     let y = s.conv2d("to_qkv", y, 3 * width, Conv3d::same([1, 1, 1]));
-    let y = y.rearrange("b c t h w -> (b t) (h w) c", &[]);
+    let y = y.rearrange("b t h w c -> (b t) (h w) c", &[]);
     let part = |i: usize| y.slice(2, (i * width) as i64..((i + 1) * width) as i64);
     let scale = (width as f32).sqrt().recip();
     let y = attention(part(0), part(1), part(2), Some(scale), None);
     let size = x.shape();
-    let (Some(h), Some(w)) = (size.get(3), size.get(4)) else { return x };
+    let (Some(h), Some(w)) = (size.get(2), size.get(3)) else { return x };
     let sizes = [("b", 1.into()), ("h", h.clone()), ("w", w.clone())];
-    let y = y.rearrange("(b t) (h w) c -> b c t h w", &sizes);
+    let y = y.rearrange("(b t) (h w) c -> b t h w c", &sizes);
     x + s.conv2d("proj", y, width, Conv3d::same([1, 1, 1]))
 }
 
@@ -113,7 +114,7 @@ pub(super) fn resample_down<'g>(
     x: Value<'g>,
     halve_frames: bool,
 ) -> Value<'g> {
-    let width = x.size(1);
+    let width = x.width();
     let halve =
         Conv3d { kernel: [1, 3, 3], stride: [1, 2, 2], pad_before: [0; 2], pad_after: [1; 2] };
     let x = s.conv2d("resample.1", x, width, halve);
@@ -124,12 +125,12 @@ pub(super) fn resample_down<'g>(
     let y = match chunk.position {
         Position::First => x,
         Position::Next => {
-            let seen = concat(2, &[chunk.cache(&path, x, 1), x]);
+            let seen = concat(1, &[chunk.cache(&path, x, 1), x]);
             let step = Conv3d { stride: [2, 1, 1], ..Conv3d::same([3, 1, 1]) };
             s.conv3d("time_conv", seen, width, step)
         }
     };
-    chunk.keep(&path, x.slice(2, -1..i64::MAX));
+    chunk.keep(&path, x.slice(1, -1..i64::MAX));
     y
 }
 
@@ -143,7 +144,7 @@ pub(super) fn resample_up<'g>(
     x: Value<'g>,
     double_frames: bool,
 ) -> Value<'g> {
-    let width = x.size(1);
+    let width = x.width();
     let x = match (double_frames, chunk.position) {
         (false, _) => x,
         (true, Position::First) => {
@@ -153,7 +154,7 @@ pub(super) fn resample_up<'g>(
         }
         (true, Position::Next) => chunk
             .causal(s, "time_conv", x, 2 * width, Conv3d::same([3, 1, 1]))
-            .rearrange("b (two c) t h w -> b c (t two) h w", &[("two", 2.into())]),
+            .rearrange("b t h w (two c) -> b (t two) h w c", &[("two", 2.into())]),
     };
     s.conv2d("resample.1", x.upsample_nearest_2x(), width / 2, Conv3d::same([1, 3, 3]))
 }

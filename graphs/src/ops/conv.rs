@@ -1,8 +1,12 @@
-//! Convolution and the layers around it, on `[batch, channels, frames, height, width]`.
+//! Convolution and the layers around it, on `[batch, frames, height, width, channels]`.
+//!
+//! Channels come last because Hopper's convolutions want them there, and because a norm over them
+//! then reads memory in order; ONNX's Conv has them second, so it stands between two transposes,
+//! which TensorRT drops.
 
 use crate::builder::{Mismatch, show_ports};
 use crate::graph::Attribute;
-use crate::value::scalar;
+use crate::value::{integers, scalar};
 use crate::{DType, Dim, GraphBuilder, Value};
 
 /// Geometry of a 3D convolution; axes are frames, height, width.
@@ -62,10 +66,12 @@ fn floor_div(x: &Dim, n: usize) -> Option<Dim> {
 }
 
 impl Value<'_> {
-    /// Cross-correlation with `weight` `[out, in, kt, kh, kw]` plus `bias` `[out]`.
+    /// Cross-correlation of `[b, t, h, w, in]` with `weight` `[out, in, kt, kh, kw]` plus `bias`
+    /// `[out]`.
     #[track_caller]
     pub(crate) fn conv3d(self, weight: Self, bias: Self, geometry: Conv3d) -> Self {
-        self.g.node("Conv", &[self, weight, bias], &geometry.attributes(), |p| {
+        let x = self.rearrange("b t h w c -> b c t h w", &[]);
+        let y = self.g.node("Conv", &[x, weight, bias], &geometry.attributes(), |p| {
             let wrong =
                 || Mismatch::new("[b, in, t, h, w] whose strides come out even", show_ports(p));
             let (x, w) = (&p[0].shape, &p[1].shape);
@@ -74,29 +80,26 @@ impl Value<'_> {
             }
             let sizes = geometry.output(&x[2..]).ok_or_else(wrong)?;
             Ok((p[0].dtype, [vec![x[0].clone(), w[0].clone()], sizes].concat()))
-        })
+        });
+        y.rearrange("b c t h w -> b t h w c", &[])
     }
 
-    /// Doubles height and width, repeating each value (nearest).
+    /// Doubles height and width of `[b, t, h, w, c]`, repeating each value (nearest).
+    ///
+    /// TensorRT 10.6 has no bf16 Resize of five axes, so each value is broadcast over its copies.
     #[track_caller]
     pub fn upsample_nearest_2x(self) -> Self {
-        let scales = [1.0f32, 1.0, 1.0, 2.0, 2.0].iter().flat_map(|s| s.to_le_bytes()).collect();
-        let scales = self.g.constant(DType::F32, &[5], scales);
-        let roi = self.g.constant(DType::F32, &[0], vec![]);
-        let attributes = [
-            ("mode", Attribute::Text("nearest")),
-            ("coordinate_transformation_mode", Attribute::Text("asymmetric")),
-            ("nearest_mode", Attribute::Text("floor")),
-        ];
-        self.g.node("Resize", &[self, roi, scales], &attributes, |p| {
-            let x = &p[0].shape;
-            if x.len() != 5 {
-                return Err(Mismatch::new("[b, c, t, h, w]", show_ports(&p[..1])));
+        let x = self.rearrange("b t h w c -> b t h 1 w 1 c", &[]);
+        let copies = integers(self.g, &[1, 1, 1, 2, 1, 2, 1]);
+        let x = self.g.node("Expand", &[x, copies], &[], |p| {
+            let mut shape = p[0].shape.clone();
+            if shape.len() != 7 {
+                return Err(Mismatch::new("[b, t, h, w, c]", show_ports(&p[..1])));
             }
-            let twice = |n: &Dim| n * &2.into();
-            let sizes = vec![twice(&x[3]), twice(&x[4])];
-            Ok((p[0].dtype, [x[..3].to_vec(), sizes].concat()))
-        })
+            (shape[3], shape[5]) = (2.into(), 2.into());
+            Ok((p[0].dtype, shape))
+        });
+        x.rearrange("b t h y w x c -> b t (h y) (w x) c", &[])
     }
 
     /// Layer normalisation over the last axis with f32 statistics; the operand must be f32.
