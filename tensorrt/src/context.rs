@@ -1,58 +1,226 @@
 //! Running engines.
 
-use std::sync::Arc;
+use std::{ffi::CString, sync::Arc};
 
 use crate::{
-    Error,
+    EngineTensor, Error,
     cuda::{Buffer, Stream},
+    engine::Engine,
+    profiler::Profiler,
+    result::{Handle, c_index, c_name},
+    sys,
 };
+
+/// How errors call the activation memory.
+const ACTIVATIONS: &str = "activation memory";
 
 /// State of one run of an engine: profile, shapes, addresses, activation memory. Several contexts
 /// may share one activation buffer as long as their work is on one stream.
-pub struct Context(());
+pub struct Context {
+    // Waited for before anything that it uses is destroyed.
+    running: Running,
+    handle: Handle<sys::Context>,
+    slots: Vec<Slot>,
+    memory: Option<Arc<Buffer>>,
+    profile: usize,
+    /// Whether all buffers were checked since the last change of a shape, buffer or profile.
+    checked: bool,
+    engine: Engine,
+}
+
+/// One tensor of the engine and the bytes that it uses.
+struct Slot {
+    tensor: EngineTensor,
+    name: CString,
+    bound: Option<(Arc<Buffer>, usize)>,
+}
+
+/// The stream of the last run.
+struct Running(Option<Stream>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // A lost GPU runs nothing any more.
+        let _ = self.0.as_ref().map(Stream::synchronize);
+    }
+}
+
+// SAFETY: TensorRT's objects belong to no thread: "accesses to an object from different threads must
+// be serialized by the client" (NVIDIA, How TensorRT Works, Threading). A context is changed through
+// `&mut` only and is not `Sync`, so moving it serialises them. The rest of the struct is `Send`.
+unsafe impl Send for Context {}
 
 impl Context {
-    /// Chooses a profile (0 at first) and waits for it; forgets every input shape.
-    pub fn set_profile(&mut self, profile: usize, stream: &Stream) -> Result<(), Error> {
-        let _ = (profile, stream);
-        Err(Error::NotCompiled)
+    pub(crate) fn new(engine: &Engine) -> Result<Self, Error> {
+        let slot = |tensor: &EngineTensor| {
+            Ok(Slot { name: c_name(&tensor.name)?, tensor: tensor.clone(), bound: None })
+        };
+        let slots = engine.tensors_ref().iter().map(slot).collect::<Result<_, Error>>()?;
+        let handle = engine.tensorrt().call("create an execution context", |shim, error| {
+            // SAFETY: the engine is alive, and kept so by the context; the result is ours.
+            unsafe {
+                let context = (shim.context_create)(engine.get(), error);
+                Handle::new(context, shim.context_destroy)
+            }
+        })?;
+        let engine = engine.clone();
+        let running = Running(None);
+        Ok(Self { running, handle, slots, memory: None, profile: 0, checked: false, engine })
     }
 
-    /// Gives the activation memory, at least [`crate::Engine::activation_bytes`] of the profile.
-    /// Needed before the first enqueue.
+    /// Chooses a profile (0 at first) and waits for it; forgets every input shape.
+    pub fn set_profile(&mut self, profile: usize, stream: &Stream) -> Result<(), Error> {
+        let (index, raw) = (c_index(profile)?, stream.bind()?.cast());
+        self.checked = false;
+        self.engine.tensorrt().call("choose a profile", |shim, error| {
+            // SAFETY: the context is alive, and so is the stream until it was waited for below.
+            unsafe { (shim.context_set_profile)(self.get(), index, raw, error) }.then_some(())
+        })?;
+        self.profile = profile;
+        self.pass_memory();
+        stream.synchronize()
+    }
+
+    /// Gives the activation memory, at least [`Engine::activation_bytes`] of the profile. Needed
+    /// before the first enqueue.
     pub fn set_memory(&mut self, memory: Arc<Buffer>) -> Result<(), Error> {
-        let _ = memory;
-        Err(Error::NotCompiled)
+        fits(ACTIVATIONS, self.engine.activation_bytes(self.profile), memory.len() as u64)?;
+        let previous = self.memory.replace(memory);
+        self.checked = false;
+        self.pass_memory();
+        drop(previous);
+        Ok(())
+    }
+
+    fn pass_memory(&self) {
+        if let Some(memory) = &self.memory {
+            let bytes = i64::try_from(memory.len()).unwrap_or(i64::MAX);
+            let shim = self.engine.tensorrt().shim();
+            // SAFETY: the context is alive; the buffer is kept until another took its place, and
+            // freed only after the GPU was waited for.
+            unsafe { (shim.context_set_memory)(self.get(), memory.address(), bytes) };
+        }
     }
 
     /// Sets the shape of an input, within the profile's range.
     pub fn set_shape(&mut self, name: &str, shape: &[i64]) -> Result<(), Error> {
-        let _ = (name, shape);
-        Err(Error::NotCompiled)
+        let (slot, dims) = (self.slot("input", name)?, sys::Dims::new(shape)?);
+        let name = &self.slots[slot].name;
+        self.checked = false;
+        self.engine.tensorrt().call("set an input's shape", |shim, _| {
+            // SAFETY: context and name are alive; the shape is copied.
+            unsafe { (shim.context_set_shape)(self.get(), name.as_ptr(), &dims) }.then_some(())
+        })
     }
 
     /// Current shape of a tensor; an output's is known once every input's is set.
     pub fn shape(&self, name: &str) -> Result<Vec<i64>, Error> {
-        let _ = name;
-        Err(Error::NotCompiled)
+        self.shape_of(&self.slots[self.slot("input or output", name)?])
+    }
+
+    fn shape_of(&self, slot: &Slot) -> Result<Vec<i64>, Error> {
+        let mut dims = sys::Dims { rank: -1, ..Default::default() };
+        let shim = self.engine.tensorrt().shim();
+        // SAFETY: context and name are alive; `dims` is ours.
+        unsafe { (shim.context_shape)(self.get(), slot.name.as_ptr(), &mut dims) };
+        let shape = dims.shape().filter(|shape| shape.iter().all(|&size| size >= 0));
+        shape.ok_or_else(|| Error::UnknownShape {
+            tensor: slot.tensor.name.clone(),
+            shape: dims.shape().unwrap_or_default(),
+        })
     }
 
     /// Uses the bytes from `offset` of `buffer` for a tensor; dense, row-major. Kept until bound
     /// anew, also over changes of shape and profile.
     pub fn bind(&mut self, name: &str, buffer: Arc<Buffer>, offset: usize) -> Result<(), Error> {
-        let _ = (name, buffer, offset);
-        Err(Error::NotCompiled)
+        let slot = self.slot("input or output", name)?;
+        if self.slots[slot].tensor.host {
+            return Err(Error::HostTensor { tensor: name.into() });
+        }
+        let address = buffer.range("bind", offset, 0)?;
+        let name = &self.slots[slot].name;
+        self.engine.tensorrt().call("bind a tensor", |shim, _| {
+            // SAFETY: context and name are alive; the buffer is kept in the slot, and freed only
+            // after the GPU was waited for. `enqueue` checks its size.
+            unsafe { (shim.context_bind)(self.get(), name.as_ptr(), address) }.then_some(())
+        })?;
+        self.slots[slot].bound = Some((buffer, offset));
+        self.checked = false;
+        Ok(())
     }
 
     /// Queues one run on the stream. Every tensor must be bound with room for its current shape.
     pub fn enqueue(&mut self, stream: &Stream) -> Result<(), Error> {
-        let _ = stream;
-        Err(Error::NotCompiled)
+        if !self.checked {
+            self.check()?;
+            self.checked = true;
+        }
+        let raw = stream.bind()?.cast();
+        self.running.0 = Some(stream.clone());
+        self.engine.tensorrt().call("run an engine", |shim, error| {
+            // SAFETY: the context, its engine, memory and buffers are alive; buffers are freed only
+            // after the GPU was waited for, and every tensor fits its buffer.
+            unsafe { (shim.context_enqueue)(self.get(), raw, error) }.then_some(())
+        })
     }
 
     /// Runs once with TensorRT's profiler and returns each layer's name and milliseconds.
     pub fn profile_layers(&mut self, stream: &Stream) -> Result<Vec<(String, f32)>, Error> {
-        let _ = stream;
-        Err(Error::NotCompiled)
+        let profiler = Profiler::new(self.engine.tensorrt())?;
+        let set = self.engine.tensorrt().shim().context_set_profiler;
+        // SAFETY: the context is alive; the profiler is taken off again below, before it is dropped.
+        unsafe { set(self.get(), profiler.get()) };
+        let run = self.enqueue(stream).and_then(|()| stream.synchronize());
+        // SAFETY: the context is alive.
+        unsafe { set(self.get(), std::ptr::null_mut()) };
+        run.map(|()| profiler.layers())
     }
+
+    /// Every tensor has a buffer with room for its shape, and so have the activations.
+    fn check(&self) -> Result<(), Error> {
+        for slot in &self.slots {
+            self.check_slot(slot)?;
+        }
+        let needed = self.engine.activation_bytes(self.profile);
+        let available = self.memory.as_ref().map(|memory| memory.len() as u64);
+        match available {
+            None if needed > 0 => Err(Error::NotBound { tensor: ACTIVATIONS.into() }),
+            available => fits(ACTIVATIONS, needed, available.unwrap_or(0)),
+        }
+    }
+
+    fn check_slot(&self, slot: &Slot) -> Result<(), Error> {
+        let tensor = || slot.tensor.name.clone();
+        if slot.tensor.host {
+            return Err(Error::HostTensor { tensor: tensor() });
+        }
+        let shape = self.shape_of(slot)?;
+        let bound = slot.bound.as_ref().ok_or_else(|| Error::NotBound { tensor: tensor() });
+        let (buffer, offset) = bound?;
+        let needed = slot.tensor.dtype.bytes(&shape);
+        let needed = needed.ok_or_else(|| Error::UnknownShape { tensor: tensor(), shape })?;
+        fits(&slot.tensor.name, needed, (buffer.len() - offset) as u64)
+    }
+
+    /// Where the tensor of this name is, if it is on this side.
+    fn slot(&self, side: &'static str, name: &str) -> Result<usize, Error> {
+        let fits = |slot: &Slot| slot.tensor.input || side != "input";
+        let found = self.slots.iter().position(|slot| fits(slot) && slot.tensor.name == name);
+        found.ok_or_else(|| {
+            let slots = self.slots.iter().filter(|slot| fits(slot));
+            let known = slots.map(|slot| slot.tensor.name.clone()).collect();
+            Error::UnknownTensor { side, name: name.into(), known }
+        })
+    }
+
+    fn get(&self) -> *mut sys::Context {
+        self.handle.get()
+    }
+}
+
+fn fits(tensor: &str, needed: u64, available: u64) -> Result<(), Error> {
+    if needed <= available {
+        return Ok(());
+    }
+    Err(Error::BufferTooSmall { tensor: tensor.into(), needed, available })
 }

@@ -11,10 +11,20 @@ mod config;
 mod context;
 mod engine;
 mod error;
+#[cfg(test)]
+mod fake;
 mod library;
+mod loader;
+mod log;
 mod network;
 mod plan;
+mod profiler;
+mod progress;
+mod result;
 mod runtime;
+mod sys;
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub use builder::Builder;
@@ -23,6 +33,7 @@ pub use context::Context;
 pub use engine::Engine;
 pub use error::Error;
 pub use library::TensorRt;
+pub use loader::restart_with_library_path;
 pub use network::Network;
 pub use plan::Plan;
 pub use runtime::Runtime;

@@ -33,6 +33,13 @@ pub enum DataType {
 }
 
 impl DataType {
+    /// The type of an `nvinfer1::DataType`; `None` for one that is newer than this crate.
+    pub(crate) fn from_tensorrt(value: i32) -> Option<Self> {
+        use DataType::*;
+        let known = [F32, F16, I8, I32, Bool, U8, Fp8, Bf16, I64, I4, Fp4, E8m0];
+        known.get(usize::try_from(value).ok()?).copied()
+    }
+
     /// Bits of one element.
     pub fn bits(self) -> u32 {
         match self {
@@ -119,4 +126,28 @@ pub struct BuildProgress {
     pub step: u32,
     /// Steps of the phase.
     pub steps: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_of_shapes() {
+        assert_eq!(DataType::F32.bytes(&[2, 3, 5]), Some(120));
+        assert_eq!(DataType::Bf16.bytes(&[]), Some(2));
+        assert_eq!(DataType::I4.bytes(&[3]), Some(2));
+        assert_eq!(DataType::I64.bytes(&[7, 0]), Some(0));
+        assert_eq!(DataType::F32.bytes(&[2, -1]), None);
+        assert_eq!(DataType::F32.bytes(&[i64::MAX, i64::MAX]), None);
+        assert_eq!(DataType::F32.bytes(&[i64::MAX]), None);
+    }
+
+    #[test]
+    fn unknown_types_are_refused() {
+        assert_eq!(DataType::from_tensorrt(7), Some(DataType::Bf16));
+        assert_eq!(DataType::from_tensorrt(11), Some(DataType::E8m0));
+        assert_eq!(DataType::from_tensorrt(12), None);
+        assert_eq!(DataType::from_tensorrt(-1), None);
+    }
 }

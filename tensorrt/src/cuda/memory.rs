@@ -42,7 +42,7 @@ impl Buffer {
     }
 
     /// Device address of `bytes` bytes from `offset`, checked.
-    pub(super) fn range(
+    pub(crate) fn range(
         &self,
         call: &'static str,
         offset: usize,
