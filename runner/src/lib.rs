@@ -10,6 +10,7 @@
 //! ```
 
 pub mod backend;
+pub mod calibrate;
 pub mod case;
 mod device;
 pub mod engines;

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use bernini_graphs::Submodule;
 use bernini_graphs::submodule::vae::{CACHE, FRAMES, LATENTS, NEXT};
-use image::{Rgb, RgbImage};
-use ndarray::{Array4, Array5, ArrayView3, Axis, Slice, concatenate};
+use image::RgbImage;
+use ndarray::{Array4, Array5, Axis, concatenate};
+use rayon::prelude::*;
 
-use crate::backend::{Backend, BackendError, Session};
+use crate::backend::{Backend, BackendError, Outputs, Session};
 use crate::tensor::Tensor;
 
 /// One half of the VAE: the graph of the first chunk, that of the others, and what they remember.
@@ -26,13 +27,8 @@ impl Causal {
         Ok(Self { first: backend.load(first)?, next: backend.load(next)?, caches: None })
     }
 
-    /// Runs the next chunk of the sequence.
-    fn run(
-        &mut self,
-        input: &str,
-        chunk: Array5<f32>,
-        output: &str,
-    ) -> Result<Array5<f32>, BackendError> {
+    /// Runs the next chunk of the sequence; what it gives beside caches is left in the outputs.
+    fn run(&mut self, input: &str, chunk: Array5<f32>) -> Result<Outputs, BackendError> {
         let chunk = Tensor::from(chunk);
         let mut outputs = match &self.caches {
             None => self.first.run(&[(input, &chunk)])?,
@@ -44,7 +40,7 @@ impl Causal {
             }
         };
         self.caches = Some(outputs.take_prefixed(NEXT));
-        outputs.take_f32(output)
+        Ok(outputs)
     }
 
     /// Forgets the sequence.
@@ -58,6 +54,8 @@ pub struct VaeEncoder {
     causal: Causal,
     chunk: usize,
     pending: Vec<Array4<f32>>,
+    /// The chunk that a GPU may still be working on.
+    running: Option<Outputs>,
     latents: Vec<Array4<f32>>,
 }
 
@@ -65,18 +63,26 @@ impl VaeEncoder {
     /// Loads the encoder; later chunks hold `chunk` frames (the VAE's temporal factor, 4).
     pub fn load(backend: &dyn Backend, chunk: usize) -> Result<Self, BackendError> {
         let causal = Causal::load(backend, Submodule::VaeEncoderFirst, Submodule::VaeEncoderNext)?;
-        Ok(Self { causal, chunk, pending: vec![], latents: vec![] })
+        Ok(Self { causal, chunk, pending: vec![], running: None, latents: vec![] })
     }
 
     /// Takes the next frame of the clip; encodes as soon as a chunk is full.
     pub fn push(&mut self, frame: &RgbImage) -> Result<(), BackendError> {
         self.pending.push(to_unit(frame));
-        let wanted = if self.latents.is_empty() { 1 } else { self.chunk };
+        let wanted = if self.causal.caches.is_none() { 1 } else { self.chunk };
         if self.pending.len() == wanted {
             let views: Vec<_> = self.pending.iter().map(|part| part.view()).collect();
             let frames = concatenate(Axis(1), &views).expect("invariant: frames of one size");
             self.pending.clear();
-            let latents = self.causal.run(FRAMES, frames.insert_axis(Axis(0)), LATENTS)?;
+            self.collect()?;
+            self.running = Some(self.causal.run(FRAMES, frames.insert_axis(Axis(0)))?);
+        }
+        Ok(())
+    }
+
+    fn collect(&mut self) -> Result<(), BackendError> {
+        if let Some(mut outputs) = self.running.take() {
+            let latents: Array5<f32> = outputs.take_f32(LATENTS)?;
             self.latents.push(latents.index_axis_move(Axis(0), 0));
         }
         Ok(())
@@ -85,12 +91,13 @@ impl VaeEncoder {
     /// Ends the clip: normalised latents f32 `[z_dim, latent_frames, h/8, w/8]`.
     ///
     /// Frames that fill no chunk are dropped; clips of 1 + 4n frames leave none.
-    pub fn finish(&mut self) -> Array4<f32> {
+    pub fn finish(&mut self) -> Result<Array4<f32>, BackendError> {
+        self.collect()?;
         self.causal.restart();
         self.pending.clear();
         let latents = std::mem::take(&mut self.latents);
         let views: Vec<_> = latents.iter().map(|part| part.view()).collect();
-        concatenate(Axis(1), &views).unwrap_or_default()
+        Ok(concatenate(Axis(1), &views).unwrap_or_default())
     }
 }
 
@@ -107,17 +114,24 @@ impl VaeDecoder {
     }
 
     /// Decodes `latents` f32 `[z_dim, latent_frames, h, w]`, giving away each frame as it comes.
+    /// While the frames of a chunk are handled, a GPU decodes the next one.
     pub fn decode<E: From<BackendError>>(
         &mut self,
         latents: &Array4<f32>,
         mut frame: impl FnMut(RgbImage) -> Result<(), E>,
     ) -> Result<(), E> {
         self.causal.restart();
-        for t in 0..latents.dim().1 {
-            let chunk = latents.slice_axis(Axis(1), Slice::from(t..t + 1)).to_owned();
-            let frames = self.causal.run(LATENTS, chunk.insert_axis(Axis(0)), FRAMES)?;
-            for picture in frames.index_axis(Axis(0), 0).axis_iter(Axis(1)) {
-                frame(to_picture(picture))?;
+        let mut chunks = latents.axis_chunks_iter(Axis(1), 1);
+        let mut run = |causal: &mut Causal| {
+            let chunk = chunks.next().map(|chunk| chunk.to_owned().insert_axis(Axis(0)));
+            chunk.map(|chunk| causal.run(LATENTS, chunk)).transpose()
+        };
+        let mut running = run(&mut self.causal)?;
+        while let Some(mut outputs) = running {
+            let frames: Array5<f32> = outputs.take_f32(FRAMES)?;
+            running = run(&mut self.causal)?;
+            for picture in to_pictures(&frames) {
+                frame(picture)?;
             }
         }
         self.causal.restart();
@@ -128,17 +142,29 @@ impl VaeDecoder {
 /// `[3, 1, h, w]` in −1..1: x/255, then (x − 0.5)/0.5 (spec C.1).
 fn to_unit(frame: &RgbImage) -> Array4<f32> {
     let (w, h) = (frame.width() as usize, frame.height() as usize);
-    let pixels = frame.as_raw();
-    Array4::from_shape_fn((3, 1, h, w), |(c, _, y, x)| {
-        (f32::from(pixels[(y * w + x) * 3 + c]) / 255.0 - 0.5) / 0.5
-    })
+    let levels: [f32; 256] = std::array::from_fn(|level| (level as f32 / 255.0 - 0.5) / 0.5);
+    let mut unit = Array4::zeros((3, 1, h, w));
+    for (channel, mut plane) in unit.outer_iter_mut().enumerate() {
+        let pixels = frame.as_raw().chunks_exact(3);
+        plane.iter_mut().zip(pixels).for_each(|(x, rgb)| *x = levels[usize::from(rgb[channel])]);
+    }
+    unit
 }
 
-/// Rounds 255·(x/2 + 0.5) half to even (spec K.6).
-fn to_picture(frame: ArrayView3<'_, f32>) -> RgbImage {
-    let (_, h, w) = frame.dim();
+/// The frames of `[1, 3, t, h, w]`: 255·(x/2 + 0.5) rounded half to even (spec K.6).
+fn to_pictures(frames: &Array5<f32>) -> Vec<RgbImage> {
+    let (_, _, t, h, w) = frames.dim();
+    let frames = frames.as_standard_layout();
+    let values = frames.as_slice().expect("invariant: standard layout");
     let level = |x: f32| ((x / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8;
-    RgbImage::from_fn(w as u32, h as u32, |x, y| {
-        Rgb([0, 1, 2].map(|c| level(frame[[c, y as usize, x as usize]])))
-    })
+    let picture = |frame: usize| {
+        let mut pixels = vec![0; 3 * h * w];
+        for channel in 0..3 {
+            let plane = &values[(channel * t + frame) * h * w..][..h * w];
+            let pixels = pixels.chunks_exact_mut(3).zip(plane);
+            pixels.for_each(|(rgb, &x)| rgb[channel] = level(x));
+        }
+        RgbImage::from_raw(w as u32, h as u32, pixels).expect("invariant: three bytes a pixel")
+    };
+    (0..t).into_par_iter().map(picture).collect()
 }

@@ -72,7 +72,7 @@ fn expert(model: &Model, case: &str, noise: Noise) {
         let sources: Vec<_> = sources.iter().map(|(latents, id)| (latents, *id)).collect();
         let tokens = Tokens::with_ids(Grid::of(&target), &sources, config.attention_head_dim);
         let timestep = run["timestep"].as_f64().unwrap() as f32;
-        let velocity = expert.velocity(&target, &tokens, timestep, &context).unwrap();
+        let velocity = expert.velocity(&pack(&target), &tokens, timestep, &context).unwrap();
         let name = run["name"].as_str().unwrap();
         let expected = golden.output::<ndarray::Ix3>(name);
         let found = pack(&velocity);
@@ -161,7 +161,7 @@ fn velocity_with(order: [usize; 2], turn: f32) -> Array3<f32> {
     let mut session =
         bernini_runner::backend::Backend::load(&backend, Noise::High.context()).unwrap();
     let context = ExpertContext::new(&mut *session, &context).unwrap();
-    let velocity = expert.velocity(&target, &tokens, 500.0, &context).unwrap();
+    let velocity = expert.velocity(&pack(&target), &tokens, 500.0, &context).unwrap();
     velocity.into_shape_with_order((32, 4, 6)).unwrap()
 }
 

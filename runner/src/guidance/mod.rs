@@ -11,7 +11,11 @@ pub use mode::GuidanceMode;
 use mode::{Omega, Projection};
 use ndarray::{Array4, ArrayView4, Zip};
 use projection::{Limits, Momentum, damp, normalise};
+use rayon::prelude::*;
 use schedule::Schedule;
+
+/// Elements that are combined together, small enough for a core's cache.
+const CHUNK: usize = 4096;
 
 /// Why a guidance setting or a step was refused.
 #[derive(Debug, PartialEq, thiserror::Error)]
@@ -139,6 +143,9 @@ impl Guidance {
     ) -> Result<Array4<f32>, GuidanceError> {
         self.check(predictions, latents)?;
         let places = self.schedule.places.clone();
+        if self.mode.chain().projection == Projection::Plain {
+            return Ok(self.combine_plain(predictions));
+        }
         let mut guided = predictions[places[0]].mapv(f64::from);
         for (term, (omega, _)) in self.mode.chain().links.iter().enumerate() {
             let ends = [&predictions[places[term]], &predictions[places[term + 1]]];
@@ -146,6 +153,30 @@ impl Guidance {
             guided.scaled_add(self.omegas.weight(*omega), &step);
         }
         Ok(guided.mapv(|v| v as f32))
+    }
+
+    /// [`Guidance::combine`] where every term is a plain difference: element by element.
+    fn combine_plain(&self, predictions: &[ArrayView4<f32>]) -> Array4<f32> {
+        let layouts: Vec<_> = predictions.iter().map(|p| p.as_standard_layout()).collect();
+        let places = self.schedule.places.iter();
+        let chain: Vec<&[f32]> =
+            places.map(|&i| layouts[i].as_slice().unwrap_or_default()).collect();
+        let links = self.mode.chain().links.iter();
+        let weights: Vec<f64> = links.map(|(omega, _)| self.omegas.weight(*omega)).collect();
+        let mut guided = Array4::zeros(predictions[0].raw_dim());
+        let chunks = guided.as_slice_mut().unwrap_or_default().par_chunks_mut(CHUNK).enumerate();
+        chunks.for_each(|(chunk, guided)| {
+            let range = chunk * CHUNK..chunk * CHUNK + guided.len();
+            let mut sum: Vec<f64> = chain[0][range.clone()].iter().map(|&v| v.into()).collect();
+            for (ends, weight) in chain.windows(2).zip(&weights) {
+                let ends = ends[0][range.clone()].iter().zip(&ends[1][range.clone()]);
+                for (sum, (&lower, &upper)) in sum.iter_mut().zip(ends) {
+                    *sum += weight * (f64::from(upper) - f64::from(lower));
+                }
+            }
+            guided.iter_mut().zip(sum).for_each(|(guided, sum)| *guided = sum as f32);
+        });
+        guided
     }
 
     /// P(upper − lower) of one term as a velocity; f64, since x0 = x − σ·v loses small velocities.

@@ -10,6 +10,7 @@
 //! mp4, a png or a folder of frames under a temporary name; [`Sink::finish`] gives it its final
 //! name, so nothing half-written is ever seen there.
 
+mod background;
 mod decode;
 mod encode;
 mod error;
@@ -22,6 +23,7 @@ mod rules;
 mod sink;
 mod vit;
 
+pub use background::BackgroundSink;
 pub use decode::{VideoInfo, probe, read_frames, visit_frames};
 pub use encode::VideoWriter;
 pub use error::{MAX_FRAMES, MAX_PIXELS, MAX_SIDE, MediaError};

@@ -2,12 +2,14 @@
 
 use std::time::Instant;
 
-use ndarray::{Array4, ArrayView4};
+use ndarray::{Array2, Array4, ArrayView4};
 
 use super::{Run, RunError};
 use crate::backend::Session;
 use crate::guidance::{Branch, Context, Guidance};
+use crate::latents::pack;
 use crate::renderer::{Contexts, Expert, ExpertContext, Noise, Source, Tokens};
+use crate::report::ExpertReport;
 use crate::scheduler::Scheduler;
 
 impl Run<'_> {
@@ -41,12 +43,14 @@ impl Run<'_> {
             }
             let branches = guidance.branches().to_vec();
             let mut forwards = self.load_expert(noise, &branches, contexts, sources)?;
+            let expert = self.begin_expert(noise, range.len(), branches.len())?;
             for i in range {
                 let timestep = scheduler.timesteps()[i];
+                let packed = pack(&latents);
                 let mut predictions = vec![];
                 for branch in 0..branches.len() {
                     self.check_interrupt()?;
-                    predictions.push(forwards.run(self, branch, &latents, timestep)?);
+                    predictions.push(forwards.run(self, branch, &packed, timestep)?);
                     self.progress.advance();
                 }
                 let start = Instant::now();
@@ -65,8 +69,32 @@ impl Run<'_> {
                     trace.latents.push(latents.clone());
                 }
             }
+            self.end_expert(expert)?;
         }
         Ok(latents)
+    }
+
+    /// An expert's steps begin; what the GPU did before is not theirs.
+    fn begin_expert(
+        &mut self,
+        noise: Noise,
+        steps: usize,
+        branches: usize,
+    ) -> Result<(ExpertReport, Instant), RunError> {
+        self.note_device_use()?;
+        let name = noise.transformer().stem();
+        let forwards = steps * branches;
+        let report = ExpertReport { name, steps, forwards, ..ExpertReport::default() };
+        Ok((report, Instant::now()))
+    }
+
+    fn end_expert(&mut self, (mut expert, start): (ExpertReport, Instant)) -> Result<(), RunError> {
+        // Every prediction was downloaded, so the GPU is done.
+        expert.seconds = start.elapsed().as_secs_f64();
+        expert.seconds_per_step = expert.seconds / expert.steps as f64;
+        expert.gpu_seconds = self.note_device_use()?;
+        self.report.experts.push(expert);
+        Ok(())
     }
 
     /// Loads an expert and everything of it that stays the same over the steps.
@@ -84,10 +112,10 @@ impl Run<'_> {
         };
         let (head_dim, ids) = (config.attention_head_dim, self.request.source_ids);
         let grid = self.plan.grid();
-        let tokens: Vec<_> = branches
-            .iter()
-            .map(|branch| Tokens::new(grid, sources, branch.sources, ids, head_dim))
-            .collect();
+        let tokens = branches.iter().map(|branch| {
+            Tokens::new(grid, sources, branch.sources, ids, head_dim).resident(backend)
+        });
+        let tokens = tokens.collect::<Result<Vec<_>, _>>()?;
         let longest = tokens.iter().map(|tokens| tokens.rope_cos.shape()[0]).max();
         self.report.max_tokens = self.report.max_tokens.max(longest.unwrap_or(0));
         let mut context_session = self.report.time("load", 0, || backend.load(noise.context()))?;
@@ -98,7 +126,7 @@ impl Run<'_> {
             if kept.iter().all(|(known, _)| *known != context) {
                 let (session, rows) = (&mut *context_session, contexts.get(context));
                 let made = self.report.time("context", 1, || ExpertContext::new(session, rows))?;
-                kept.push((context, made));
+                kept.push((context, made.resident(backend)?));
             }
         }
         let expert = self.report.time("load", 0, || Expert::load(backend, noise, config))?;
@@ -128,7 +156,7 @@ impl Forwards<'_> {
         &mut self,
         run: &mut Run<'_>,
         branch: usize,
-        latents: &Array4<f32>,
+        packed: &Array2<f32>,
         timestep: f32,
     ) -> Result<Array4<f32>, RunError> {
         let (context, tokens) = &self.branches[branch];
@@ -145,6 +173,6 @@ impl Forwards<'_> {
         let stage = if self.noise == Noise::High { "dit high" } else { "dit low" };
         let expert = &mut self.expert;
         run.report.forwards += 1;
-        Ok(run.report.time(stage, 1, || expert.velocity(latents, tokens, timestep, context))?)
+        Ok(run.report.time(stage, 1, || expert.velocity(packed, tokens, timestep, context))?)
     }
 }

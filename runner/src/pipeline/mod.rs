@@ -99,10 +99,7 @@ struct Run<'a> {
 
 impl Pipeline {
     /// Opens the tokenizer; graphs are loaded when their stage begins.
-    pub fn open(
-        package: impl Into<Package>,
-        backend: Box<dyn Backend>,
-    ) -> Result<Self, RunError> {
+    pub fn open(package: impl Into<Package>, backend: Box<dyn Backend>) -> Result<Self, RunError> {
         let package = package.into();
         let tokenizer =
             T5Tokenizer::from_file(&package.config_path("config/tokenizer/spiece.model")?)?;
@@ -156,9 +153,11 @@ impl Pipeline {
         let sources = run.encode_sources()?;
         let latents = run.denoise(noise, &contexts, &sources)?;
         run.decode(&latents)?;
+        run.note_device_use()?;
         let Run { mut report, trace, .. } = run;
         report.seconds = start.elapsed().as_secs_f64();
         report.peak_memory_bytes = peak_memory_bytes();
+        report.gpu_idle_share = report.idle_share();
         Ok((report, trace))
     }
 }
@@ -166,6 +165,17 @@ impl Pipeline {
 impl Run<'_> {
     fn check_interrupt(&self) -> Result<(), RunError> {
         if self.interrupted.load(Ordering::Relaxed) { Err(RunError::Interrupted) } else { Ok(()) }
+    }
+
+    /// Adds what the GPU did since this was last called to its stages; seconds in all, if there is
+    /// a GPU.
+    fn note_device_use(&mut self) -> Result<Option<f64>, RunError> {
+        let Some(used) = self.pipeline.backend.device_use()? else { return Ok(None) };
+        for (&submodule, &seconds) in &used.seconds {
+            self.report.add_gpu(submodule, seconds);
+        }
+        self.report.peak_gpu_memory_bytes = Some(used.peak_memory_bytes);
+        Ok(Some(used.seconds.values().sum()))
     }
 
     /// Latents at the highest noise level, `[16, t, 2h, 2w]`.

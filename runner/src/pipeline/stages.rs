@@ -7,7 +7,7 @@ use image::RgbImage;
 use ndarray::{Array2, Array4};
 
 use super::{Run, RunError};
-use crate::media::{self, Sink};
+use crate::media::{self, BackgroundSink};
 use crate::prompts::system_prompt;
 use crate::renderer::Source;
 use crate::request::SourcePlan;
@@ -71,8 +71,8 @@ impl Run<'_> {
                 }
                 None => push(&media::load_image(&source.path)?)?,
             }
+            let latents = encoder.finish()?;
             self.report.add("vae encode", start.elapsed(), frames(source));
-            let latents = encoder.finish();
             if let Some(trace) = &mut self.trace {
                 trace.sources.push(latents.clone());
             }
@@ -81,27 +81,30 @@ impl Run<'_> {
         Ok(sources)
     }
 
-    /// Decodes straight into the output as frames come.
+    /// Decodes straight into the output as frames come; they are encoded while others are decoded.
     pub(super) fn decode(&mut self, latents: &Array4<f32>) -> Result<(), RunError> {
         let (request, plan) = (self.request, self.plan);
         self.progress.begin("vae decode", plan.frames);
         let mut decoder =
             self.report.time("load", 0, || VaeDecoder::load(&*self.pipeline.backend))?;
-        let mut sink =
-            Sink::create(&request.output, plan.frames, (plan.width, plan.height), request.fps)?;
+        let mut sink = BackgroundSink::create(
+            &request.output,
+            plan.frames,
+            (plan.width, plan.height),
+            request.fps,
+        )?;
         let start = Instant::now();
-        let mut writing = Duration::ZERO;
+        let mut waiting = Duration::ZERO;
         decoder.decode(latents, |frame| {
             self.check_interrupt()?;
             let start = Instant::now();
-            sink.write(&frame)?;
-            writing += start.elapsed();
+            sink.write(frame)?;
+            waiting += start.elapsed();
             self.progress.advance();
             Ok::<_, RunError>(())
         })?;
-        self.report.add("vae decode", start.elapsed() - writing, plan.frames);
-        self.report.time("write", 0, || sink.finish())?;
-        self.report.add("write", writing, plan.frames);
+        self.report.add("vae decode", start.elapsed() - waiting, plan.frames);
+        self.report.add("write", sink.finish()?, plan.frames);
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use bernini_graphs::config::TransformerConfig;
 use bernini_graphs::submodule::transformer::{
     CONTEXT, CONTEXT_BIAS, KEYS, ROPE_COS, ROPE_SIN, T_EMBED, TOKENS, VALUES, VELOCITY,
 };
-use ndarray::{Array2, Array3, Array4, Axis, Slice};
+use ndarray::{Array2, Array4, Axis};
 
 use super::sources::Tokens;
 use crate::backend::{Backend, BackendError, Session};
@@ -54,6 +54,13 @@ impl ExpertContext {
         let mut outputs = session.run(&[(CONTEXT, &context)])?;
         Ok(Self { keys: outputs.take(KEYS)?, values: outputs.take(VALUES)?, bias })
     }
+
+    /// Keeps everything where sessions of `backend` read it.
+    pub fn resident(self, backend: &dyn Backend) -> Result<Self, BackendError> {
+        let Self { keys, values, bias } = self;
+        let [keys, values, bias] = [keys, values, bias].map(|tensor| backend.resident(tensor));
+        Ok(Self { keys: keys?, values: values?, bias: bias? })
+    }
 }
 
 /// A loaded expert.
@@ -72,15 +79,15 @@ impl Expert {
         Ok(Self { session: backend.load(noise.transformer())?, freq_dim: config.freq_dim })
     }
 
-    /// Velocity f32 `[16, t, 2h, 2w]` of the noisy `latents` at `timestep`.
+    /// Velocity f32 `[16, t, 2h, 2w]` of the noisy latents, `packed` `[target, 64]`, at `timestep`.
     pub fn velocity(
         &mut self,
-        latents: &Array4<f32>,
+        packed: &Array2<f32>,
         tokens: &Tokens,
         timestep: f32,
         context: &ExpertContext,
     ) -> Result<Array4<f32>, BackendError> {
-        let sequence = tokens.sequence(latents);
+        let sequence = tokens.sequence(packed);
         let t_embed = timestep_embedding(timestep, self.freq_dim);
         let mut outputs = self.session.run(&[
             (TOKENS, &sequence),
@@ -91,10 +98,8 @@ impl Expert {
             (VALUES, &context.values),
             (CONTEXT_BIAS, &context.bias),
         ])?;
-        let velocity: Array3<f32> = outputs.take_f32(VELOCITY)?;
-        let target = Slice::from(..tokens.target.tokens());
-        let velocity = velocity.index_axis_move(Axis(0), 0);
-        Ok(unpack(velocity.slice_axis(Axis(0), target), tokens.target))
+        let velocity = outputs.take_f32_rows(VELOCITY, tokens.target.tokens())?;
+        Ok(unpack(velocity.view(), tokens.target))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Clean sources as extra tokens of the target's sequence (spec B.3, B.9).
 
-use ndarray::{Array2, Array4};
+use ndarray::{Array2, Array3, Array4};
 
+use crate::backend::{Backend, BackendError};
 use crate::guidance::SourceSet;
 use crate::latents::{Grid, pack};
 use crate::rope::{Rope, source_ids};
@@ -31,7 +32,8 @@ pub struct SourceIds {
 pub struct Tokens {
     /// Grid of the target, whose tokens come first.
     pub target: Grid,
-    sources: Vec<Array2<f32>>,
+    /// Tokens of the clean sources, one after the other.
+    sources: Vec<f32>,
     /// f32 `[tokens, head_dim / 2]`.
     pub rope_cos: Tensor,
     /// f32 `[tokens, head_dim / 2]`.
@@ -55,19 +57,27 @@ impl Tokens {
         let segments = sources.iter().map(|(latents, id)| (Grid::of(latents), *id));
         let segments: Vec<_> = std::iter::once((target, 0.0)).chain(segments).collect();
         let Rope { cos, sin } = Rope::new(&segments, head_dim);
-        let sources = sources.iter().map(|(latents, _)| pack(latents)).collect();
+        let packed = sources.iter().flat_map(|(latents, _)| pack(latents).into_iter());
+        let sources = packed.collect();
         Self { target, sources, rope_cos: cos.into(), rope_sin: sin.into() }
     }
 
-    /// The sequence `[1, tokens, 64]` for the noisy `latents` of a step.
-    pub fn sequence(&self, latents: &Array4<f32>) -> Tensor {
-        let target = pack(latents);
-        let views: Vec<_> = std::iter::once(target.view())
-            .chain(self.sources.iter().map(|source| source.view()))
-            .collect();
-        let tokens = ndarray::concatenate(ndarray::Axis(0), &views)
-            .expect("invariant: every segment has the token width");
-        tokens.insert_axis(ndarray::Axis(0)).into()
+    /// Keeps the rotary tables where sessions of `backend` read them.
+    pub fn resident(mut self, backend: &dyn Backend) -> Result<Self, BackendError> {
+        self.rope_cos = backend.resident(self.rope_cos)?;
+        self.rope_sin = backend.resident(self.rope_sin)?;
+        Ok(self)
+    }
+
+    /// The sequence f32 `[1, tokens, 64]` that begins with `target`, the step's packed latents.
+    pub fn sequence(&self, target: &Array2<f32>) -> Tensor {
+        let mut values = Vec::with_capacity(target.len() + self.sources.len());
+        values.extend(target.iter());
+        values.extend_from_slice(&self.sources);
+        let shape = (1, values.len() / target.ncols(), target.ncols());
+        Array3::from_shape_vec(shape, values)
+            .expect("invariant: every segment has the token width")
+            .into()
     }
 }
 

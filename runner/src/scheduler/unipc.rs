@@ -1,6 +1,8 @@
 //! UniPC of order 2 (bh2, predicts x0; spec G.1, G.2), as diffusers 0.35.2 computes it.
 //! f32 throughout: the reference keeps its scalars in float32 tensors too.
 
+use rayon::prelude::*;
+
 use super::{TRAIN_TIMESTEPS, shift};
 
 /// Noise levels (M + 1 values, the last 0) and timesteps cut to whole numbers (M values).
@@ -15,33 +17,48 @@ pub(super) fn grid(steps: usize, flow_shift: f64) -> (Vec<f32>, Vec<f32>) {
     (sigmas, timesteps)
 }
 
-/// What one step leaves for the next.
+/// Elements that are updated together, small enough for a core's cache.
+const CHUNK: usize = 4096;
+
+/// What one step leaves for the next; empty before the first.
 #[derive(Default)]
 pub(super) struct UniPc {
-    last_sample: Option<Vec<f32>>,
-    /// x0 predictions, newest first.
-    predictions: Vec<Vec<f32>>,
+    last_sample: Vec<f32>,
+    /// x0 prediction of the last step.
+    newest: Vec<f32>,
+    /// x0 prediction of the step before.
+    older: Vec<f32>,
     order: usize,
 }
 
 impl UniPc {
     /// Number of elements of the running request; None before its first step.
     pub(super) fn len(&self) -> Option<usize> {
-        self.last_sample.as_ref().map(Vec::len)
+        (self.order > 0).then_some(self.last_sample.len())
     }
 
     /// Corrects the sample with the new prediction, then predicts the next one.
     pub(super) fn step(&mut self, sigmas: &[f32], i: usize, velocity: &[f32], x: &mut [f32]) {
-        let m: Vec<f32> = x.iter().zip(velocity).map(|(x, v)| x - sigmas[i] * v).collect();
-        if let Some(last_sample) = &self.last_sample {
-            correct(sigmas, i, self.order, last_sample, &m, &self.predictions, x);
+        let Self { last_sample, newest, older, order } = self;
+        let corrector = (*order > 0).then(|| Corrector::new(sigmas, i, *order));
+        *order = 2.min(sigmas.len() - 1 - i).min(i + 1);
+        let predictor = Predictor::new(sigmas, i, *order);
+        for state in [&mut *last_sample, newest, older] {
+            state.resize(x.len(), 0.0);
         }
-        let steps = sigmas.len() - 1;
-        self.order = 2.min(steps - i).min(i + 1);
-        self.predictions.insert(0, m);
-        self.predictions.truncate(2);
-        self.last_sample = Some(x.to_vec());
-        predict(sigmas, i, self.order, &self.predictions, x);
+        let states = last_sample.par_chunks_mut(CHUNK).zip(newest.par_chunks_mut(CHUNK));
+        let states = states.zip(older.par_chunks_mut(CHUNK));
+        let samples = x.par_chunks_mut(CHUNK).zip(velocity.par_chunks(CHUNK));
+        samples.zip(states).for_each(|((x, velocity), ((last, newest), older))| {
+            let m: Vec<f32> = x.iter().zip(velocity).map(|(x, v)| x - sigmas[i] * v).collect();
+            if let Some(corrector) = &corrector {
+                corrector.correct(last, &m, newest, older, x);
+            }
+            older.copy_from_slice(newest);
+            newest.copy_from_slice(&m);
+            last.copy_from_slice(x);
+            predictor.predict(newest, older, x);
+        });
     }
 }
 
@@ -78,42 +95,63 @@ fn lambda(sigma: f32) -> f32 {
     (1.0 - sigma).ln() - sigma.ln()
 }
 
-/// x_next from the corrected sample; `predictions` newest first.
-fn predict(sigmas: &[f32], i: usize, order: usize, predictions: &[Vec<f32>], x: &mut [f32]) {
-    let update = Update::new(sigmas[i], sigmas[i + 1]);
-    let m0 = &predictions[0];
-    if order == 1 {
-        x.iter_mut().zip(m0).for_each(|(x, &m0)| *x = update.apply(*x, m0, 0.0));
-        return;
+/// From the corrected sample to the next one.
+struct Predictor {
+    update: Update,
+    /// Where the older prediction lies; order 1 does without.
+    r: Option<f32>,
+}
+
+impl Predictor {
+    fn new(sigmas: &[f32], i: usize, order: usize) -> Self {
+        let update = Update::new(sigmas[i], sigmas[i + 1]);
+        let r = (order > 1).then(|| update.position(sigmas[i - 1]));
+        Self { update, r }
     }
-    let r = update.position(sigmas[i - 1]);
-    for ((x, &m0), m1) in x.iter_mut().zip(m0).zip(&predictions[1]) {
-        *x = update.apply(*x, m0, 0.5 * ((m1 - m0) / r));
+
+    fn predict(&self, newest: &[f32], older: &[f32], x: &mut [f32]) {
+        let update = &self.update;
+        let Some(r) = self.r else {
+            x.iter_mut().zip(newest).for_each(|(x, &m0)| *x = update.apply(*x, m0, 0.0));
+            return;
+        };
+        for ((x, &m0), m1) in x.iter_mut().zip(newest).zip(older) {
+            *x = update.apply(*x, m0, 0.5 * ((m1 - m0) / r));
+        }
     }
 }
 
-/// Replaces `x` by the corrected sample; `m` is the prediction made from the uncorrected one.
-fn correct(
-    sigmas: &[f32],
-    i: usize,
-    order: usize,
-    last_sample: &[f32],
-    m: &[f32],
-    predictions: &[Vec<f32>],
-    x: &mut [f32],
-) {
-    let update = Update::new(sigmas[i - 1], sigmas[i]);
-    let inputs = last_sample.iter().zip(m).zip(&predictions[0]);
-    if order == 1 {
-        for (x, ((&last, m), &m0)) in x.iter_mut().zip(inputs) {
-            *x = update.apply(last, m0, 0.5 * (m - m0));
-        }
-        return;
+/// Repeats the last update with the prediction made from its result.
+struct Corrector {
+    update: Update,
+    /// Where the older prediction lies and the weights; order 1 does without.
+    second: Option<(f32, f32, f32)>,
+}
+
+impl Corrector {
+    fn new(sigmas: &[f32], i: usize, order: usize) -> Self {
+        let update = Update::new(sigmas[i - 1], sigmas[i]);
+        let second = (order > 1).then(|| {
+            let r = update.position(sigmas[i - 2]);
+            let (a, b) = corrector_weights(&update, r);
+            (r, a, b)
+        });
+        Self { update, second }
     }
-    let r = update.position(sigmas[i - 2]);
-    let (a, b) = corrector_weights(&update, r);
-    for ((x, ((&last, m), &m0)), m1) in x.iter_mut().zip(inputs).zip(&predictions[1]) {
-        *x = update.apply(last, m0, a * ((m1 - m0) / r) + b * (m - m0));
+
+    /// Replaces `x`; `m` is the prediction made from the uncorrected sample.
+    fn correct(&self, last: &[f32], m: &[f32], newest: &[f32], older: &[f32], x: &mut [f32]) {
+        let update = &self.update;
+        let inputs = last.iter().zip(m).zip(newest);
+        let Some((r, a, b)) = self.second else {
+            for (x, ((&last, m), &m0)) in x.iter_mut().zip(inputs) {
+                *x = update.apply(last, m0, 0.5 * (m - m0));
+            }
+            return;
+        };
+        for ((x, ((&last, m), &m0)), m1) in x.iter_mut().zip(inputs).zip(older) {
+            *x = update.apply(last, m0, a * ((m1 - m0) / r) + b * (m - m0));
+        }
     }
 }
 
