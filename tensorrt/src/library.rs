@@ -99,3 +99,35 @@ impl TensorRt {
         self.0.folder.as_deref()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(not(feature = "shim"))]
+    #[test]
+    fn without_the_shim_open_says_so() {
+        let error = TensorRt::open().err().expect("an error");
+        assert_eq!(error, Error::NotCompiled);
+        assert!(error.to_string().contains("--features shim"));
+    }
+
+    #[cfg(feature = "shim")]
+    #[test]
+    fn a_missing_driver_is_said_before_anything_is_opened() {
+        if require_driver() == Err(Error::NoDriver) {
+            assert_eq!(TensorRt::open().err(), Some(Error::NoDriver));
+        }
+    }
+
+    #[cfg(feature = "shim")]
+    #[test]
+    fn the_compiled_logger_comes_and_goes() {
+        let null = std::ptr::null_mut();
+        let entries = Entries { builder: null, runtime: null, parser: null };
+        let version = Version { major: 10, minor: 6, patch: 0 };
+        let libraries = loader::Libraries { entries, version, folder: None };
+        let tensorrt = TensorRt::with(sys::shim().expect("compiled in"), libraries);
+        assert_eq!(tensorrt.expect("a logger").version().to_string(), "10.6.0");
+    }
+}
