@@ -285,6 +285,7 @@ impl<'a> Build<'a> {
             config: wanted.graph.config.clone(),
             profiles: wanted.profiles.clone(),
             activation_bytes: compiled.activation_bytes,
+            work: wanted.graph.work.clone(),
             build_seconds: compiled.seconds,
         };
         self.store.record(&entry)?;

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use bernini_graphs::engines::{ENGINES_MANIFEST, EnginesManifest, GpuEntry};
 use bernini_graphs::manifest::{
     EXPORT_MANIFEST, EXPORT_SCHEMA, ExportManifest, FileEntry, PortEntry, PrecisionName,
-    SubmoduleEntry, Variant,
+    SubmoduleEntry, Variant, WorkEntry,
 };
 use bernini_graphs::{DType, Submodule};
 use tempfile::TempDir;
@@ -71,6 +71,7 @@ impl Folders {
                 inputs: vec![input],
                 outputs: vec![output],
                 config: submodule.component().config_file(),
+                work: WorkEntry::default(),
             };
             (submodule.stem().to_string(), entry)
         };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::manifest::{FileEntry, PortEntry, PrecisionName, Variant};
+use crate::manifest::{FileEntry, PortEntry, PrecisionName, Variant, WorkEntry};
 
 /// Name of the manifest in an engine folder.
 pub const ENGINES_MANIFEST: &str = "engines.json";
@@ -74,6 +74,8 @@ pub struct EngineEntry {
     pub profiles: Vec<ProfileEntry>,
     /// Device memory for activations, the largest of all profiles, in bytes.
     pub activation_bytes: u64,
+    /// Its arithmetic, as in the export.
+    pub work: WorkEntry,
     /// Seconds that the build took.
     pub build_seconds: f64,
 }

@@ -37,6 +37,7 @@ mod sizes;
 pub mod submodule;
 pub mod taps;
 mod value;
+mod work;
 
 pub use builder::{Checkpoint, GraphBuilder};
 pub use dim::Dim;

@@ -83,6 +83,21 @@ pub struct SubmoduleEntry {
     pub outputs: Vec<PortEntry>,
     /// The component's config, as a path below the folder.
     pub config: String,
+    /// Its arithmetic.
+    pub work: WorkEntry,
+}
+
+/// FLOPs of a graph's products and convolutions by the numbers that they multiply: polynomials of
+/// the sizes of its ports.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkEntry {
+    /// In E4M3.
+    pub fp8: String,
+    /// In bf16.
+    pub bf16: String,
+    /// In f32.
+    pub f32: String,
 }
 
 /// A file of the folder.

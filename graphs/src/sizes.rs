@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::manifest::PortEntry;
+use crate::manifest::{PortEntry, WorkEntry};
 
 impl PortEntry {
     /// The size of each axis where every symbol has the size that `symbols` gives it.
@@ -11,6 +11,14 @@ impl PortEntry {
     /// beyond `usize`: the text comes from a file.
     pub fn sizes(&self, symbols: &BTreeMap<String, usize>) -> Option<Vec<usize>> {
         self.shape.iter().map(|axis| polynomial(axis, symbols)).collect()
+    }
+}
+
+impl WorkEntry {
+    /// FLOPs in `[FP8, bf16, f32]`; `None` as for [`PortEntry::sizes`].
+    pub fn flops(&self, symbols: &BTreeMap<String, usize>) -> Option<[usize; 3]> {
+        let [fp8, bf16, f32] = [&self.fp8, &self.bf16, &self.f32];
+        Some([polynomial(fp8, symbols)?, polynomial(bf16, symbols)?, polynomial(f32, symbols)?])
     }
 }
 

@@ -157,12 +157,6 @@ fn expert_and_its_context_use_all_1095_tensors_once() {
 
 #[test]
 fn expert_of_14_billion_parameters_builds_from_its_shapes_in_every_precision() {
-    struct Everything;
-    impl Fp8Policy for Everything {
-        fn scales(&self, path: &str) -> Option<Fp8Scales> {
-            path.starts_with("blocks.").then_some(Fp8Scales { input: 0.01, weight: 0.001 })
-        }
-    }
     let shapes = expert();
     for (precision, bytes) in
         [(Precision::F32, 4), (Precision::Bf16, 2), (Precision::Fp8(&Everything), 1)]
@@ -233,4 +227,41 @@ fn chunks_hand_their_caches_over_by_name() {
         assert_eq!(out(&first), taken, "the first chunk gives what the next one takes");
         assert_eq!(out(&next), taken, "and so does every later one");
     }
+}
+
+/// Puts every linear layer into FP8.
+struct Everything;
+impl Fp8Policy for Everything {
+    fn scales(&self, path: &str) -> Option<Fp8Scales> {
+        path.starts_with("blocks.").then_some(Fp8Scales { input: 0.01, weight: 0.001 })
+    }
+}
+
+/// FLOPs of a submodule at these sizes in `[FP8, bf16, f32]`.
+fn flops(submodule: Submodule, precision: Precision<'_>, sizes: &[(&str, usize)]) -> [f64; 3] {
+    let graph = build(submodule, &release(), &asked(submodule), precision, Taps::None).unwrap();
+    let sizes = sizes.iter().map(|&(symbol, size)| (symbol.to_string(), size)).collect();
+    graph.work().flops(&sizes).unwrap().map(|flops| flops as f64 / 1e12)
+}
+
+/// Tera-FLOPs of spec/flops.md §1, §5, §6.
+#[test]
+fn arithmetic_is_that_of_the_specification() {
+    let near = |found: f64, expected: f64| {
+        assert!((found / expected - 1.0).abs() < 2e-3, "{found} TFLOP, expected {expected}");
+    };
+    let sizes = [("tokens", 32_760), ("context", 512)];
+    let [fp8, bf16, _] = flops(Submodule::Transformer, Precision::Fp8(&Everything), &sizes);
+    near(fp8, 23.907e9 * 32_760.0 / 1e12);
+    near(bf16, 879.2 + 13.7);
+    let [fp8, bf16, _] = flops(Submodule::Transformer, Precision::Bf16, &sizes);
+    assert_eq!(fp8, 0.0);
+    near(bf16, 783.2 + 879.2 + 13.7);
+    near(flops(Submodule::TextEncoder, Precision::Bf16, &[("text_tokens", 512)])[1], 4.84);
+    let sizes = [("latent_frames", 1), ("latent_height", 60), ("latent_width", 104)];
+    let vae = |first, next| -> f64 {
+        flops(first, Precision::Bf16, &sizes)[1] + 20.0 * flops(next, Precision::Bf16, &sizes)[1]
+    };
+    near(vae(Submodule::VaeEncoderFirst, Submodule::VaeEncoderNext), 163.7);
+    near(vae(Submodule::VaeDecoderFirst, Submodule::VaeDecoderNext), 275.4);
 }

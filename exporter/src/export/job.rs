@@ -199,6 +199,7 @@ impl<'a> Job<'a> {
                 inputs: planned.graph.inputs.iter().map(PortEntry::from).collect(),
                 outputs: planned.graph.outputs.iter().map(PortEntry::from).collect(),
                 config: planned.submodule.component().config_file(),
+                work: planned.graph.work(),
             };
             manifest.submodules.insert(planned.submodule.stem().into(), entry);
         }
