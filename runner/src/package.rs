@@ -341,3 +341,57 @@ pub enum PackageError {
         found: PrecisionName,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::testing::EngineFolder;
+
+    fn refusal(made: &EngineFolder) -> String {
+        match Folder::open(made.path()) {
+            Ok(Folder::Engines(engines)) => engines.package().unwrap_err().to_string(),
+            Ok(Folder::Export(_)) => panic!("it has engines"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn folders_are_told_apart_by_their_manifest() {
+        let made = EngineFolder::new();
+        let Ok(Folder::Engines(engines)) = Folder::open(made.path()) else { panic!("engines") };
+        let package = engines.package().unwrap();
+        assert_eq!((package.variant(), package.boundary_ratio()), (Variant::Renderer, 0.875));
+        assert_eq!(package.configs().transformer.num_layers, 40);
+        fs::write(made.path().join(EXPORT_MANIFEST), "{}").unwrap();
+        assert!(matches!(Folder::open(made.path()), Err(PackageError::Both { .. })));
+        fs::remove_file(made.path().join(ENGINES_MANIFEST)).unwrap();
+        assert!(matches!(Folder::open(made.path()), Err(PackageError::Json { .. })));
+        fs::remove_file(made.path().join(EXPORT_MANIFEST)).unwrap();
+        let error = Folder::open(made.path()).unwrap_err().to_string();
+        assert!(error.contains("neither") && error.contains("bernini build"), "{error}");
+    }
+
+    #[test]
+    fn an_engine_folder_that_lies_is_refused_when_it_is_opened() {
+        let made = EngineFolder::new();
+        let (plan, _) = made.plan(bernini_graphs::Submodule::Transformer);
+        fs::write(&plan, "short").unwrap();
+        let error = refusal(&made);
+        assert!(error.contains("expected 11 bytes, found 5; build the engines again"), "{error}");
+        let schema = EngineFolder::edited(|manifest| manifest.schema = 99);
+        assert!(refusal(&schema).contains("schema 99, this version reads 1; build the engines"));
+        let outside = EngineFolder::edited(|manifest| {
+            manifest.config[0].file = "../secret.json".into();
+        });
+        assert!(refusal(&outside).contains("not below the folder"));
+        let without = EngineFolder::edited(|manifest| manifest.config.truncate(1));
+        assert!(refusal(&without).contains("no config of transformer; build the engines again"));
+        let unlisted = EngineFolder::new();
+        let package = Engines::open(unlisted.path()).unwrap().package().unwrap();
+        let error = package.table_path("text_embeddings").unwrap_err().to_string();
+        assert!(error.contains("lists no text_embeddings"), "{error}");
+        let broken = EngineFolder::new();
+        fs::write(broken.path().join(ENGINES_MANIFEST), r#"{"schema": 1, "more": 2}"#).unwrap();
+        assert!(refusal(&broken).contains("engines.json"));
+    }
+}

@@ -18,6 +18,9 @@ use crate::package::Package;
 use crate::request::{Plan, Request, RequestError};
 use crate::tensor::Tensor;
 
+#[cfg(test)]
+pub(crate) use tensorrt::testing;
+
 /// Loads submodules.
 pub trait Backend {
     /// A session that is ready to run.

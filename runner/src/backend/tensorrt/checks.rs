@@ -109,3 +109,93 @@ fn tensor_text(tensor: &EngineTensor) -> String {
 fn text(input: bool, dtype: &str, rank: usize) -> String {
     format!("{} {dtype} of rank {rank}", if input { "input" } else { "output" })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::EngineFolder;
+    use super::*;
+
+    fn open(made: &EngineFolder) -> Engines {
+        Engines::open(made.path()).unwrap()
+    }
+
+    #[test]
+    fn uncalibrated_engines_run_only_on_request() {
+        let made = EngineFolder::edited(|manifest| manifest.uncalibrated = true);
+        let error = check_calibrated(&open(&made), false).unwrap_err().to_string();
+        assert!(error.contains("--allow-uncalibrated"), "{error}");
+        check_calibrated(&open(&made), true).unwrap();
+        check_calibrated(&open(&EngineFolder::new()), false).unwrap();
+    }
+
+    #[test]
+    fn another_gpu_or_tensorrt_is_refused_by_name() {
+        let made = EngineFolder::new();
+        let check = |version, name, capability| {
+            check_machine(&open(&made), version, name, capability).map_err(|e| e.to_string())
+        };
+        check("10.6.0", "NVIDIA H200", (9, 0)).unwrap();
+        let version = check("10.7.0", "NVIDIA H200", (9, 0)).unwrap_err();
+        assert!(version.contains("TensorRT 10.6.0, this machine has 10.7.0"), "{version}");
+        for (name, capability) in [("NVIDIA H100", (9, 0)), ("NVIDIA H200", (10, 0))] {
+            let error = check("10.6.0", name, capability).unwrap_err();
+            assert!(error.contains("built on NVIDIA H200 (9.0)"), "{error}");
+            assert!(error.contains("bernini build"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_truncated_or_flipped_plan_is_refused() {
+        let made = EngineFolder::new();
+        let (path, entry) = made.plan(Submodule::Transformer);
+        let whole = read_plan(&path, &entry).unwrap();
+        assert_eq!(whole, b"transformer");
+        fs::write(&path, &whole[..7]).unwrap();
+        let error = read_plan(&path, &entry).unwrap_err().to_string();
+        assert!(error.contains("expected 11 bytes, found 7"), "{error}");
+        let mut flipped = whole;
+        flipped[3] ^= 1;
+        fs::write(&path, &flipped).unwrap();
+        let error = read_plan(&path, &entry).unwrap_err().to_string();
+        assert!(error.contains("blake3") && error.contains("damaged"), "{error}");
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(read_plan(&path, &entry), Err(EngineError::Io { .. })));
+    }
+
+    #[test]
+    fn an_engine_must_have_the_tensors_of_the_manifest() {
+        let made = EngineFolder::new();
+        let entry = &made.manifest.engines["transformer"];
+        let tensor = |name: &str, dtype, input, rank| EngineTensor {
+            name: name.into(),
+            dtype,
+            input,
+            host: false,
+            shape: vec![-1; rank],
+        };
+        let whole = [
+            tensor("x", DataType::F32, true, 2),
+            tensor("keys", DataType::Bf16, true, 1),
+            tensor("y", DataType::F32, false, 2),
+        ];
+        let check = |tensors: &[EngineTensor], profiles| {
+            check_contract(Submodule::Transformer, entry, tensors, profiles)
+                .map_err(|error| error.to_string())
+        };
+        check(&whole, 2).unwrap();
+        let changed = |index: usize, tensor| {
+            let mut tensors = whole.to_vec();
+            tensors[index] = tensor;
+            check(&tensors, 2).unwrap_err()
+        };
+        let error = changed(1, tensor("keys", DataType::F32, true, 1));
+        assert!(error.contains("keys: the manifest says input bf16 of rank 1"), "{error}");
+        assert!(error.contains("the engine input f32 of rank 1"), "{error}");
+        assert!(changed(2, tensor("y", DataType::F32, true, 2)).contains("port y"));
+        assert!(changed(0, tensor("x", DataType::F32, true, 3)).contains("port x"));
+        let more = [&whole[..], &[tensor("z", DataType::I64, true, 1)]].concat();
+        assert!(check(&more, 2).unwrap_err().contains("port z: the manifest says nothing"));
+        assert!(check(&whole[..2], 2).unwrap_err().contains("port y"));
+        assert!(check(&whole, 3).unwrap_err().contains("2 profiles"));
+    }
+}

@@ -9,6 +9,8 @@ mod residency;
 mod session;
 mod shared;
 mod sizes;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::rc::Rc;
 

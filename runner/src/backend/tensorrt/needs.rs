@@ -28,7 +28,7 @@ pub fn check_engines(
     package: &Package,
     engines: &Engines,
 ) -> Result<(), BackendError> {
-    let workload = format!("{}x{}x{}", plan.width, plan.height, plan.frames);
+    let workload = workload(plan);
     let needs =
         needs(request, plan, package).map_err(|reason| BackendError::Request(Box::new(reason)))?;
     for (submodule, sizes) in needs {
@@ -37,6 +37,16 @@ pub fn check_engines(
         require(submodule, &entry.profiles, &sizes, &workload)?;
     }
     Ok(())
+}
+
+/// What `bernini build --workload` calls a plan: the target, then its sources.
+fn workload(plan: &Plan) -> String {
+    let sources = plan.sources.iter().map(|source| {
+        let frames = 4 * (source.grid().t - 1) + 1;
+        format!("+{}x{}x{frames}", source.width, source.height)
+    });
+    let target = format!("{}x{}x{}", plan.width, plan.height, plan.frames);
+    std::iter::once(target).chain(sources).collect()
 }
 
 /// Every submodule that runs, with the sizes that are known of it.
@@ -115,4 +125,65 @@ fn experts(request: &Request, package: &Package) -> Result<Vec<Noise>, RequestEr
     let low = (0..steps).any(|i| !scheduler.is_high_noise(i, package.boundary_ratio()));
     let all = [(high, Noise::High), (low, Noise::Low)];
     Ok(all.into_iter().filter(|(runs, _)| *runs).map(|(_, noise)| noise).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::EngineError;
+    use super::super::testing::{EngineFolder, plan, request};
+    use super::*;
+
+    fn check(engines: &EngineFolder, request: &Request, plan: &Plan) -> Result<(), BackendError> {
+        let engines = Engines::open(engines.path()).unwrap();
+        check_engines(request, plan, &engines.package().unwrap(), &engines)
+    }
+
+    fn refusal(request: &Request, plan: &Plan) -> String {
+        check(&EngineFolder::new(), request, plan).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn requests_that_the_engines_were_built_for_pass() {
+        let engines = EngineFolder::new();
+        check(&engines, &request(), &plan(&[])).unwrap();
+        check(&engines, &request(), &plan(&[(832, 480, 81)])).unwrap();
+    }
+
+    #[test]
+    fn other_sizes_are_refused_with_the_workload_to_build() {
+        let longer = Plan { frames: 85, ..plan(&[]) };
+        let error = refusal(&request(), &longer);
+        for words in ["transformer", "tokens 34320", "tokens 32760", "--workload 832x480x85"] {
+            assert!(error.contains(words), "{error}");
+        }
+        let error = refusal(&request(), &plan(&[(832, 480, 81), (848, 480, 1)]));
+        for words in ["tokens 67110", "--workload 832x480x81+832x480x81+848x480x1"] {
+            assert!(error.contains(words), "{error}");
+        }
+        // The token counts agree, the latents do not.
+        let turned = Plan { width: 480, height: 832, ..plan(&[]) };
+        let error = refusal(&request(), &turned);
+        assert!(error.contains("vae_decoder") && error.contains("latent_height 104"), "{error}");
+    }
+
+    #[test]
+    fn an_expert_without_steps_and_a_decoder_of_one_frame_are_not_asked_for() {
+        let missing = EngineFolder::edited(|manifest| {
+            manifest.engines.remove(Submodule::Transformer2.stem());
+        });
+        let error = check(&missing, &request(), &plan(&[])).unwrap_err();
+        let submodule = Submodule::Transformer2;
+        assert!(matches!(error, BackendError::MissingSubmodule { submodule: s } if s == submodule));
+        let one_step = Request { num_inference_steps: 1, ..request() };
+        check(&missing, &one_step, &plan(&[])).unwrap();
+    }
+
+    #[test]
+    fn a_folder_without_profiles_is_an_error_and_no_panic() {
+        let empty = EngineFolder::edited(|manifest| {
+            manifest.engines.values_mut().for_each(|engine| engine.profiles.clear());
+        });
+        let error = check(&empty, &request(), &plan(&[])).unwrap_err();
+        assert!(matches!(error, BackendError::Engine(EngineError::NoProfile { .. })), "{error}");
+    }
 }
