@@ -5,10 +5,14 @@ use std::path::{Path, PathBuf};
 use bernini_graphs::config::{ConfigError, VisionConfig};
 use bernini_graphs::manifest::{
     EXPORT_MANIFEST, EXPORT_SCHEMA, ExportManifest, FileEntry, PrecisionName, SubmoduleEntry,
+    Variant,
 };
 use bernini_graphs::{Component, Submodule};
 
 use crate::files::{self, FileError};
+
+/// Window of the released vision tower (spec A.8), in pixels.
+const RELEASED_WINDOW: usize = 112;
 
 /// An export folder whose manifest agrees with the sizes of its files.
 #[derive(Clone, Debug)]
@@ -65,16 +69,20 @@ impl Export {
         self.manifest.tables.values().chain(&self.manifest.config)
     }
 
-    /// Config of the vision tower, where there is a planner.
-    pub(crate) fn vision(&self) -> Result<Option<VisionConfig>, ExportError> {
+    /// Pixels along a side of the vision tower's windows, where the model has a planner. An export
+    /// of chosen submodules without the tower has no config of it, and no use for the number.
+    pub(crate) fn vision_window(&self) -> Result<Option<usize>, ExportError> {
         let file = Component::Vision.config_file();
-        if self.manifest.config.iter().all(|entry| entry.file != file) {
+        if self.manifest.variant == Variant::Renderer {
             return Ok(None);
+        }
+        if self.manifest.config.iter().all(|entry| entry.file != file) {
+            return Ok(Some(RELEASED_WINDOW));
         }
         let path = self.folder.join(&file);
         let config: VisionConfig = files::json(&path)?;
         config.validate().map_err(|source| ExportError::Config { path, source })?;
-        Ok(Some(config))
+        Ok(Some(config.window_size))
     }
 }
 

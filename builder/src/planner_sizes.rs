@@ -1,7 +1,6 @@
 //! How much the planner has to do in a workload (spec C.2, C.5, D). Only what kernels are chosen
 //! for depends on it: the ranges serve other clips and prompts too.
 
-use bernini_graphs::config::VisionConfig;
 use bernini_graphs::engines::SizeRange;
 
 use crate::workload::{Clip, Workload};
@@ -35,10 +34,10 @@ pub(crate) struct VisionGrid {
 }
 
 impl VisionGrid {
-    fn new(clip: Clip, config: &VisionConfig) -> Self {
+    fn new(clip: Clip, window: usize) -> Self {
         let [columns, rows] = merged(clip);
         let slices = (clip.frames / FRAMES_PER_SLICE).max(1);
-        Self { slices, rows, columns, window: (config.window_size / MERGED_PIXELS).max(1) }
+        Self { slices, rows, columns, window: (window / MERGED_PIXELS).max(1) }
     }
 
     fn tokens(self) -> usize {
@@ -99,10 +98,11 @@ pub(crate) struct PlannerSizes {
 }
 
 impl PlannerSizes {
-    pub(crate) fn new(workload: &Workload, config: &VisionConfig) -> Self {
-        let grids = workload.sources.iter().map(|&clip| VisionGrid::new(clip, config));
+    /// `window` is the side of the vision tower's windows in pixels.
+    pub(crate) fn new(workload: &Workload, window: usize) -> Self {
+        let grids = workload.sources.iter().map(|&clip| VisionGrid::new(clip, window));
         let sources: usize = grids.clone().map(VisionGrid::tokens).sum();
-        let target = VisionGrid::new(workload.target, config).tokens();
+        let target = VisionGrid::new(workload.target, window).tokens();
         let sourced = !workload.sources.is_empty();
         Self {
             vision: grids.max_by_key(|grid| grid.tokens()),

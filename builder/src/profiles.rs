@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 
 use bernini_graphs::Submodule;
-use bernini_graphs::config::VisionConfig;
 use bernini_graphs::engines::{ProfileEntry, SizeRange};
 
 use crate::planner_sizes::PlannerSizes;
@@ -20,13 +19,13 @@ const MAX_CONTEXT: usize = 2048;
 /// Longest prompt that the text encoder sees (spec E.3).
 const MAX_TEXT: usize = 512;
 
-/// The profiles of each submodule that the workloads need. `vision` is the config of the planner's
-/// vision tower; without one there is no planner.
+/// The profiles of each submodule that the workloads need. `vision_window` is the side of the
+/// vision tower's windows in pixels; without one there is no planner.
 pub fn profiles(
     workloads: &[Workload],
-    vision: Option<&VisionConfig>,
+    vision_window: Option<usize>,
 ) -> BTreeMap<Submodule, Vec<ProfileEntry>> {
-    let planner = |workload| vision.map(|vision| PlannerSizes::new(workload, vision));
+    let planner = |workload| vision_window.map(|window| PlannerSizes::new(workload, window));
     let rows = workloads.iter().filter_map(planner).map(|sizes| sizes.longest_context()).max();
     let context = rows.map_or(MAX_CONTEXT, |rows| rows.next_multiple_of(512).max(MAX_CONTEXT));
     let mut all = Profiles { context, by_submodule: BTreeMap::new() };

@@ -35,8 +35,7 @@ pub(crate) fn wanted<'a>(
     workloads: &[Workload],
     only: &[Submodule],
 ) -> Result<Vec<Wanted<'a>>, BuildError> {
-    let vision = export.vision()?;
-    let mut profiles = profiles(workloads, vision.as_ref());
+    let mut profiles = profiles(workloads, export.vision_window()?);
     if let Some(&submodule) = only.iter().find(|&&name| export.submodule(name).is_none()) {
         let known = export.manifest().submodules.keys().cloned().collect::<Vec<_>>().join(", ");
         return Err(BuildError::NotInExport { submodule, known });

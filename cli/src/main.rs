@@ -48,11 +48,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn dispatch(command: &Command, interrupted: &AtomicBool) -> anyhow::Result<Outcome> {
+fn dispatch(command: &Command, interrupted: &Arc<AtomicBool>) -> anyhow::Result<Outcome> {
     match command {
         Command::Synth(args) => commands::synth(args),
         Command::Inspect(args) => commands::inspect(args),
         Command::Export(args) => commands::export(args, interrupted),
+        Command::Build(args) => commands::build(args, interrupted),
         Command::Run(args) => commands::run(args, interrupted),
         Command::Doctor(args) => commands::doctor(args),
     }

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::sync::Mutex;
 
+use bernini_graphs::Submodule;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
@@ -12,6 +13,8 @@ use crate::args::ProgressKind;
 pub struct Progress {
     json: bool,
     stage: Mutex<Option<Stage>>,
+    /// What goes before a build's phases.
+    engine: Mutex<String>,
     visible: bool,
 }
 
@@ -26,7 +29,12 @@ impl Progress {
     /// Bars go to standard error, so that standard output stays the report's.
     pub fn new(kind: ProgressKind) -> Self {
         let visible = kind == ProgressKind::Auto && std::io::stderr().is_terminal();
-        Self { json: kind == ProgressKind::Json, stage: Mutex::new(None), visible }
+        Self {
+            json: kind == ProgressKind::Json,
+            stage: Mutex::new(None),
+            engine: Mutex::default(),
+            visible,
+        }
     }
 
     fn begin(&self, name: &str, total: u64, template: &str) {
@@ -50,6 +58,12 @@ impl Progress {
         self.print(&stage.name, stage.done, stage.total);
     }
 
+    /// Name of the stage, and how much of it is done.
+    fn current(&self) -> Option<(String, u64)> {
+        let stage = self.stage.lock().ok()?;
+        stage.as_ref().map(|stage| (stage.name.clone(), stage.done))
+    }
+
     fn print(&self, stage: &str, done: u64, total: u64) {
         if self.json {
             eprintln!("{}", json!({ "stage": stage, "done": done, "total": total }));
@@ -62,7 +76,8 @@ impl Progress {
         }
     }
 
-    fn end(&self) {
+    /// Takes the bar away.
+    pub fn end(&self) {
         if let Ok(mut slot) = self.stage.lock()
             && let Some(bar) = slot.take().and_then(|stage| stage.bar)
         {
@@ -96,5 +111,24 @@ impl bernini_exporter::Progress for Progress {
 
     fn advance(&self, bytes: u64) {
         Progress::advance(self, bytes);
+    }
+}
+
+impl bernini_builder::Progress for Progress {
+    fn engine(&self, submodule: Submodule, index: usize, count: usize) {
+        if let Ok(mut engine) = self.engine.lock() {
+            *engine = format!("{submodule} {}/{count}", index + 1);
+        }
+    }
+
+    /// Phases nest and their steps interleave: the bar shows the one that was heard of last.
+    fn step(&self, phase: &str, step: u32, steps: u32) {
+        let engine = self.engine.lock().map(|name| name.clone()).unwrap_or_default();
+        let name = format!("{engine} {phase}");
+        if self.current().is_none_or(|(current, _)| current != name) {
+            Progress::begin(self, &name, steps.into(), "{msg} {wide_bar} {pos}/{len} {elapsed}");
+        }
+        let done = self.current().map_or(0, |(_, done)| done);
+        Progress::advance(self, u64::from(step).saturating_sub(done));
     }
 }

@@ -1,17 +1,8 @@
-use bernini_graphs::config::VisionConfig;
-
 use super::*;
-
-fn vision() -> VisionConfig {
-    let json = r#"{"depth": 32, "hidden_size": 1280, "num_heads": 16, "intermediate_size": 3420,
-        "out_hidden_size": 3584, "patch_size": 14, "temporal_patch_size": 2,
-        "spatial_merge_size": 2, "window_size": 112, "fullatt_block_indexes": [7]}"#;
-    serde_json::from_str(json).unwrap()
-}
 
 fn of(names: &[&str], planner: bool) -> BTreeMap<Submodule, Vec<ProfileEntry>> {
     let workloads: Vec<Workload> = names.iter().map(|name| name.parse().unwrap()).collect();
-    profiles(&workloads, planner.then(vision).as_ref())
+    profiles(&workloads, planner.then_some(112))
 }
 
 /// `symbol min opt max` of every profile, and its name.

@@ -1,5 +1,6 @@
 //! What can be typed. Flags of the official Bernini scripts keep their names (spec H.3).
 
+mod build;
 mod inputs;
 mod run;
 mod settings;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use bernini_graphs::{Component, Submodule};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use build::BuildArgs;
 pub use inputs::{check_outputs, check_sources, settings};
 pub use run::{RunArgs, RunFlags};
 pub use settings::Settings;
@@ -29,6 +31,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Translate a checkpoint into one ONNX graph per submodule
     Export(ExportArgs),
+    /// Compile an export into TensorRT engines for this machine's GPU
+    Build(BuildArgs),
     /// Generate a video or an image from an export
     Run(Box<RunArgs>),
     /// Say what this machine has and what is missing

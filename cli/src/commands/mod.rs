@@ -1,11 +1,13 @@
 //! One file per verb.
 
+mod build;
 mod doctor;
 mod export;
 mod inspect;
 mod run;
 mod synth;
 
+pub use build::build;
 pub use doctor::doctor;
 pub use export::export;
 pub use inspect::inspect;
