@@ -71,8 +71,9 @@ pub enum Error {
     },
     /// TensorRT's builder lacks its kernels for this GPU.
     #[error(
-        "TensorRT has no builder resources for this GPU; put libnvinfer_builder_resource \
-         (all of it or the sm of this GPU) beside libnvinfer{log}", log = Log(log)
+        "TensorRT finds no builder resources for this GPU; put libnvinfer_builder_resource (all of \
+         it, or the sm of this GPU) beside libnvinfer and their folder on LD_LIBRARY_PATH{log}",
+        log = Log(log)
     )]
     BuilderResource {
         /// TensorRT's log lines of the call.

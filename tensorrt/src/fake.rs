@@ -11,6 +11,8 @@ use std::{
 use crate::{
     TensorRt, Version,
     loader::{Entries, Libraries},
+    log::Log,
+    profiler::Layers,
     sys::{self, Shim, Sink},
 };
 
@@ -82,6 +84,19 @@ pub(crate) fn assert_all_gone() {
     });
     assert!(violations.is_empty(), "{violations:?}");
     assert!(live.is_empty(), "still alive: {live:?}");
+}
+
+/// What callbacks write to must go after the C++ object that calls them.
+impl Drop for Log {
+    fn drop(&mut self) {
+        event("log dropped");
+    }
+}
+
+impl Drop for Layers {
+    fn drop(&mut self) {
+        event("layers dropped");
+    }
 }
 
 fn create<T>(object: Object, points_to: &[(&'static str, usize)]) -> *mut T {

@@ -111,14 +111,15 @@ fn open_library(name: &OsStr, flags: c_int) -> Result<Library, libloading::Error
     unsafe { Library::open(Some(name), flags) }
 }
 
-/// Whether the loader finds the builder resources that lie in `folder`. TensorRT opens them by bare
-/// name, and libnvinfer has no search path of its own.
+/// Whether the loader finds builder resources of `folder`, or there are none to find. TensorRT opens
+/// them by bare name, and libnvinfer has no search path of its own.
 pub(crate) fn builder_resources_found(folder: &Path) -> bool {
     let files = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut names = files.map(|file| file.file_name()).filter(|name| {
+    let names = files.map(|file| file.file_name()).filter(|name| {
         name.to_str().is_some_and(|name| name.starts_with("libnvinfer_builder_resource"))
     });
-    names.all(|name| open_library(&name, RTLD_LAZY).is_ok())
+    let names: Vec<_> = names.collect();
+    names.is_empty() || names.iter().any(|name| open_library(name, RTLD_LAZY).is_ok())
 }
 
 /// Restarts this process with `$TENSORRT_LIB_DIR` on `LD_LIBRARY_PATH` where it is missing there;
@@ -190,5 +191,12 @@ mod tests {
             panic!("TensorRT 10 was taken for 11");
         };
         assert_eq!(found, "10.6.0");
+    }
+    #[test]
+    #[ignore = "needs TENSORRT_LIB_DIR with the builder resources"]
+    fn the_real_builder_resources_need_the_loader_s_path() {
+        let folder = folder().expect("TENSORRT_LIB_DIR");
+        let on_path = library_path(&folder, env::var_os(LOADER_PATH)).is_none();
+        assert_eq!(builder_resources_found(&folder), on_path);
     }
 }

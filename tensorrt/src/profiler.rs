@@ -7,7 +7,9 @@ use std::{
 
 use crate::{Error, TensorRt, result::Handle, sys};
 
-type Layers = Mutex<Vec<(String, f32)>>;
+/// Names and milliseconds.
+#[derive(Default)]
+pub(crate) struct Layers(Mutex<Vec<(String, f32)>>);
 
 /// A C++ profiler and the times that it has reported.
 pub(crate) struct Profiler {
@@ -17,7 +19,7 @@ pub(crate) struct Profiler {
 
 impl Profiler {
     pub(crate) fn new(tensorrt: &TensorRt) -> Result<Self, Error> {
-        let layers = Arc::<Layers>::default();
+        let layers = Arc::new(Layers::default());
         let handle = tensorrt.call("create a profiler", |shim, _| {
             let user = Arc::as_ptr(&layers).cast_mut().cast();
             // SAFETY: the user pointer is the list, which is dropped after the profiler.
@@ -32,12 +34,14 @@ impl Profiler {
 
     /// The reported names and milliseconds.
     pub(crate) fn layers(&self) -> Vec<(String, f32)> {
-        std::mem::take(&mut *lock(&self.layers))
+        std::mem::take(&mut *self.layers.lock())
     }
 }
 
-fn lock(layers: &Layers) -> MutexGuard<'_, Vec<(String, f32)>> {
-    layers.lock().unwrap_or_else(PoisonError::into_inner)
+impl Layers {
+    fn lock(&self) -> MutexGuard<'_, Vec<(String, f32)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 unsafe extern "C" fn receive(user: *mut c_void, layer: *const c_char, ms: f32) {
@@ -46,5 +50,5 @@ unsafe extern "C" fn receive(user: *mut c_void, layer: *const c_char, ms: f32) {
     }
     // SAFETY: the user pointer is the list of a live `Profiler`; TensorRT passes C strings.
     let (layers, layer) = unsafe { (&*user.cast::<Layers>(), CStr::from_ptr(layer)) };
-    lock(layers).push((layer.to_string_lossy().into_owned(), ms));
+    layers.lock().push((layer.to_string_lossy().into_owned(), ms));
 }
