@@ -2,6 +2,8 @@
 
 use bernini_runner::backend::onnxruntime_library;
 use bernini_runner::media;
+use bernini_tensorrt::cuda::Device;
+use bernini_tensorrt::{Error, TensorRt};
 use serde::Serialize;
 
 use crate::Outcome;
@@ -16,7 +18,17 @@ struct Finding {
 }
 
 pub fn doctor(args: &DoctorArgs) -> anyhow::Result<Outcome> {
-    let findings = [onnxruntime(), ffmpeg(), driver(), tensorrt()];
+    let device = Device::open(0).map_err(|error| error.to_string());
+    let library = TensorRt::open();
+    let findings = [
+        onnxruntime(),
+        ffmpeg(),
+        driver(),
+        gpu(&device),
+        gpu_memory(&device),
+        tensorrt(&library),
+        shim(&library),
+    ];
     if args.json {
         println!("{}", serde_json::to_string_pretty(&findings)?);
     } else {
@@ -50,14 +62,63 @@ fn driver() -> Finding {
     Finding { name: "NVIDIA driver", found, advice, needed: false }
 }
 
-fn tensorrt() -> Finding {
-    let folders = ["/usr/lib/x86_64-linux-gnu", "/usr/local/lib", "/usr/local/tensorrt/lib"];
-    let paths = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
-    let folders = paths.split(':').filter(|folder| !folder.is_empty()).chain(folders);
-    let found = folders.flat_map(std::fs::read_dir).flatten().flatten().find_map(|entry| {
-        let name = entry.file_name().into_string().ok()?;
-        name.starts_with("libnvinfer.so.").then(|| entry.path().display().to_string())
-    });
+fn gpu(device: &Result<Device, String>) -> Finding {
+    let show = |device: &Device| {
+        let ((major, minor), cuda) = (device.compute_capability(), device.cuda_driver());
+        let name = device.name();
+        format!("{name}, compute capability {major}.{minor}, CUDA up to {}.{}", cuda.0, cuda.1)
+    };
+    on_device("GPU", device, |device| Ok(show(device)))
+}
+
+fn gpu_memory(device: &Result<Device, String>) -> Finding {
+    let gib = |bytes: usize| bytes as f64 / f64::from(1 << 30);
+    on_device("GPU memory", device, |device| {
+        let memory = device.memory().map_err(|error| error.to_string())?;
+        Ok(format!("{:.1} GiB, {:.1} GiB free", gib(memory.total), gib(memory.free)))
+    })
+}
+
+fn on_device(
+    name: &'static str,
+    device: &Result<Device, String>,
+    show: impl FnOnce(&Device) -> Result<String, String>,
+) -> Finding {
+    let shown = device.as_ref().map_err(Clone::clone).and_then(show);
+    let advice = shown.as_ref().err().map(|why| format!("{why}; the CPU path needs none"));
+    Finding { name, found: shown.ok(), advice: advice.unwrap_or_default(), needed: false }
+}
+
+fn tensorrt(library: &Result<TensorRt, Error>) -> Finding {
+    let path = tensorrt_library();
+    let found = match (library, path) {
+        (Ok(library), path) => {
+            let place = path.unwrap_or("where the loader looks".into());
+            Some(format!("{} from {place}", library.version()))
+        }
+        (Err(_), path) => path.map(|path| format!("{path}, not opened")),
+    };
     let advice = "engines need TensorRT 10.6 or later; the CPU path needs none".into();
     Finding { name: "TensorRT", found, advice, needed: false }
+}
+
+fn shim(library: &Result<TensorRt, Error>) -> Finding {
+    let (found, advice) = match library {
+        Err(error @ Error::NotCompiled) => (None, error.to_string()),
+        Err(error) => (Some(format!("compiled in; {error}")), String::new()),
+        Ok(_) => (Some("compiled in".into()), String::new()),
+    };
+    Finding { name: "TensorRT shim", found, advice, needed: false }
+}
+
+/// The library that the loader would find.
+fn tensorrt_library() -> Option<String> {
+    let variable = |name| std::env::var(name).unwrap_or_default();
+    let paths = format!("{}:{}", variable("TENSORRT_LIB_DIR"), variable("LD_LIBRARY_PATH"));
+    let usual = ["/usr/lib/x86_64-linux-gnu", "/usr/local/lib", "/usr/local/tensorrt/lib"];
+    let folders = paths.split(':').filter(|folder| !folder.is_empty()).chain(usual);
+    folders.flat_map(std::fs::read_dir).flatten().flatten().find_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        name.starts_with("libnvinfer.so.").then(|| entry.path().display().to_string())
+    })
 }

@@ -10,7 +10,7 @@ use bernini_runner::backend::{OnnxRuntime, TensorRt, TensorRtOptions, check_engi
 use bernini_runner::enhancer::{SourceFiles, enhance_or_keep};
 use bernini_runner::package::{Folder, Package};
 use bernini_runner::pipeline::Pipeline;
-use bernini_runner::report::Report;
+use bernini_runner::report::{ExpertReport, Report, Stage};
 use bernini_runner::request::{Plan, Request};
 
 use crate::Outcome;
@@ -54,7 +54,7 @@ pub fn run(args: &RunArgs, interrupted: &AtomicBool) -> anyhow::Result<Outcome> 
 }
 
 /// What the pipeline reads besides graphs or engines; refuses what cannot run here.
-fn package(folder: &Folder) -> anyhow::Result<Package> {
+pub(super) fn package(folder: &Folder) -> anyhow::Result<Package> {
     match folder {
         Folder::Export(export) => {
             export.require_f32()?;
@@ -116,7 +116,7 @@ fn plan(settings: &[Settings], variant: Variant) -> anyhow::Result<Vec<(Request,
     requests.into_iter().enumerate().map(plan).collect()
 }
 
-fn case_name(index: usize, count: usize) -> String {
+pub(super) fn case_name(index: usize, count: usize) -> String {
     if count == 1 { "request".into() } else { format!("case {} of {count}", index + 1) }
 }
 
@@ -171,14 +171,30 @@ fn print(report: &Report, output: &Path) {
         let Report { planner_passes, planner_passes_official, .. } = report;
         println!("{planner_passes} passes of the planner; official: {planner_passes_official}");
     }
-    println!("\n{:<12} {:>9} {:>7} {:>11}", "stage", "seconds", "count", "ms each");
+    println!("\n{:<12} {:>9} {:>7} {:>11} {:>9}", "stage", "seconds", "count", "ms each", "GPU s");
     for stage in &report.stages {
         let each = match stage.count {
             0 => String::new(),
             count => format!("{:.2}", stage.seconds / count as f64 * 1e3),
         };
-        println!("{:<12} {:>9.3} {:>7} {each:>11}", stage.name, stage.seconds, stage.count);
+        let gpu = stage.gpu_seconds.map(|seconds| format!("{seconds:.3}")).unwrap_or_default();
+        let Stage { name, seconds, count, .. } = stage;
+        println!(
+            "{}",
+            format!("{name:<12} {seconds:>9.3} {count:>7} {each:>11} {gpu:>9}").trim_end()
+        );
     }
     println!("{:<12} {:>9.3}", "total", report.seconds);
-    println!("peak memory  {:>6.0} MiB", report.peak_memory_bytes as f64 / f64::from(1 << 20));
+    for expert in &report.experts {
+        let ExpertReport { name, seconds_per_step, forwards, .. } = expert;
+        println!("{name}: {seconds_per_step:.3} s a step, {forwards} forwards");
+    }
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    println!("peak memory  {:>6.0} MiB", mib(report.peak_memory_bytes));
+    if let Some(bytes) = report.peak_gpu_memory_bytes {
+        println!("GPU memory   {:>6.0} MiB", mib(bytes));
+    }
+    if let Some(share) = report.gpu_idle_share {
+        println!("GPU idle     {:>6.2} % of the denoising steps", 100.0 * share);
+    }
 }

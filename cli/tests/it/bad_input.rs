@@ -142,8 +142,8 @@ fn exports() {
         assert_eq!(result.status.code(), Some(2), "{message}");
         assert!(message.contains(word), "{message}");
     };
-    fails(text(&nothing), "no export");
-    fails(text(&TINY.path("checkpoint")), "no export");
+    fails(text(&nothing), "neither an export nor an engine folder");
+    fails(text(&TINY.path("checkpoint")), "neither an export nor an engine folder");
     let bf16 = TINY.path("bf16");
     let checkpoint = TINY.path("checkpoint");
     crate::common::succeed(&[
@@ -159,6 +159,49 @@ fn exports() {
     fails(text(&bf16), "transformer.onnx");
     fs::write(bf16.join("export.json"), b"{}").unwrap();
     fails(text(&bf16), "export.json");
+}
+
+/// A folder with the tables and configs of the tiny export, and no engines.
+fn engine_folder(name: &str) -> PathBuf {
+    let (export, folder) = (TINY.path("export"), TINY.path(name));
+    let copy =
+        std::process::Command::new("cp").arg("-r").args([&export, &folder]).status().unwrap();
+    assert!(copy.success());
+    let manifest = fs::read(folder.join("export.json")).unwrap();
+    let mut manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    let engines = serde_json::json!({ "name": "NVIDIA H200", "compute_capability": "9.0",
+        "cuda_driver": "13.0" });
+    let fields = manifest.as_object_mut().unwrap();
+    fields.remove("submodules");
+    fields.insert("schema".into(), 1.into());
+    fields.insert("tensorrt".into(), "10.6.0".into());
+    fields.insert("gpu".into(), engines);
+    fields.insert("workloads".into(), serde_json::json!([]));
+    fields.insert("engines".into(), serde_json::json!({}));
+    fs::write(folder.join("engines.json"), serde_json::to_vec(&manifest).unwrap()).unwrap();
+    folder
+}
+
+#[test]
+fn engine_folders_that_cannot_run() {
+    let folder = engine_folder("engines");
+    let output = TINY.path("never/out.mp4");
+    let fails = |flags: &[&str], word: &str| {
+        let base = ["run", text(&folder), "--prompt", "a", "--guidance_mode", "t2v"];
+        let rest = ["--task_type", "t2v", "--output", text(&output)];
+        let result = call(&[&base[..], &rest, flags].concat());
+        let message = String::from_utf8_lossy(&result.stderr);
+        assert_eq!(result.status.code(), Some(2), "{message}");
+        assert!(message.contains(word), "{word:?} is not in {message}");
+        assert!(!output.exists());
+    };
+    fails(&[], "holds both export.json and engines.json");
+    fs::remove_file(folder.join("export.json")).unwrap();
+    fails(&[], "the folder holds no text_encoder");
+    fails(&["--vram-limit", "lots"], "such as 60GiB");
+    fails(&["--vram-limit", "0"], "a size above 0");
+    fs::write(folder.join("engines.json"), b"{}").unwrap();
+    fails(&[], "build the engines again");
 }
 
 #[test]

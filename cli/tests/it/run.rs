@@ -67,6 +67,11 @@ fn report_holds_every_stage() {
     }
     assert_eq!((printed["frames"].as_u64(), printed["forwards"].as_u64()), (Some(5), Some(6)));
     assert!(printed["peak_memory_bytes"].as_u64() > Some(1 << 20));
+    let experts = printed["experts"].as_array().unwrap();
+    let steps = experts.iter().map(|expert| expert["steps"].as_u64().unwrap());
+    assert_eq!(steps.sum::<u64>(), 3);
+    assert!(experts.iter().all(|expert| expert["seconds_per_step"].as_f64() > Some(0.0)));
+    assert!(printed.get("gpu_idle_share").is_none(), "there is no GPU here");
 }
 
 #[test]
@@ -126,7 +131,9 @@ fn doctor_says_what_it_found() {
     let result = call(&["doctor"]);
     let text = String::from_utf8(result.stdout).unwrap();
     assert_eq!(result.status.code(), Some(0), "{text}");
-    for name in ["ONNX Runtime", "FFmpeg", "NVIDIA driver", "TensorRT"] {
+    for name in
+        ["ONNX Runtime", "FFmpeg", "NVIDIA driver", "GPU memory", "TensorRT", "TensorRT shim"]
+    {
         assert!(text.contains(name), "{text}");
     }
 }
