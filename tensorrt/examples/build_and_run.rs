@@ -1,7 +1,8 @@
 //! Builds an engine from an ONNX file and times it: `build_and_run MODEL.onnx [input=1x3x5 ...]`.
 //! Inputs that are not named must have fixed shapes in the file. All inputs are zero.
+#![allow(clippy::print_stdout)]
 
-use std::{env, error::Error, fs, io::Write, path::Path, sync::Arc};
+use std::{env, error::Error, fs, path::Path, sync::Arc};
 
 use bernini_tensorrt::{
     Builder, Context, Engine, Runtime, TensorRt,
@@ -15,8 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [model, shapes @ ..] = &arguments[..] else { return Err("no MODEL.onnx given".into()) };
     let tensorrt = TensorRt::open()?;
     let device = Device::open(0)?;
-    let mut out = std::io::stdout();
-    writeln!(out, "TensorRT {} on {}", tensorrt.version(), device.name())?;
+    println!("TensorRT {} on {}", tensorrt.version(), device.name());
     let engine = build(&tensorrt, Path::new(model), shapes)?;
     writeln!(
         out,
@@ -28,12 +28,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut context = ready(&engine, &device, &stream)?;
     context.enqueue(&stream)?;
     let start = stream.record()?;
-    for _ in 0..10 {
-        context.enqueue(&stream)?;
-    }
-    writeln!(out, "{:.3} ms", stream.record()?.elapsed_ms(&start)? / 10.0)?;
+    (0..10).try_for_each(|_| context.enqueue(&stream))?;
+    println!("{:.3} ms", stream.record()?.elapsed_ms(&start)? / 10.0);
     for (layer, ms) in context.profile_layers(&stream)? {
-        writeln!(out, "{ms:9.3} ms  {layer}")?;
+        println!("{ms:9.3} ms  {layer}");
     }
     Ok(())
 }
@@ -54,8 +52,8 @@ fn build(tensorrt: &TensorRt, model: &Path, shapes: &[String]) -> Result<Engine,
 
 fn ready(engine: &Engine, device: &Device, stream: &Stream) -> Result<Context, Box<dyn Error>> {
     let mut context = engine.context()?;
-    let bytes = usize::try_from(engine.activation_bytes(0))?;
-    context.set_memory(Arc::new(Buffer::new(device, bytes)?))?;
+    let memory = Buffer::new(device, engine.activation_bytes(0) as usize)?;
+    context.set_memory(Arc::new(memory))?;
     for tensor in engine.tensors() {
         let bytes = tensor.dtype.bytes(&context.shape(&tensor.name)?).ok_or("too large")?;
         let buffer = Arc::new(Buffer::new(device, usize::try_from(bytes)?)?);

@@ -1,6 +1,9 @@
 //! Networks parsed from ONNX.
 
-use std::{path::Path, rc::Rc};
+use std::{
+    path::{self, Path},
+    rc::Rc,
+};
 
 use crate::{
     Error, TensorInfo,
@@ -32,6 +35,7 @@ impl Network {
     /// Parses an ONNX model; `path` is where it lies (or would lie), beside its external data.
     /// Errors carry the parser's messages with the names of the nodes. Call once.
     pub fn parse(&mut self, onnx: &[u8], path: &Path) -> Result<(), Error> {
+        let path = path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
         let what = "a path that is not UTF-8";
         let text = path.to_str();
         let text =
