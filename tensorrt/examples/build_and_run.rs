@@ -18,12 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let device = Device::open(0)?;
     println!("TensorRT {} on {}", tensorrt.version(), device.name());
     let engine = build(&tensorrt, Path::new(model), shapes)?;
-    writeln!(
-        out,
-        "{} layers, {} B of activations",
-        engine.layer_count(),
-        engine.activation_bytes(0)
-    )?;
+    println!("{} layers, {} bytes", engine.layer_count(), engine.activation_bytes(0));
     let stream = device.stream()?;
     let mut context = ready(&engine, &device, &stream)?;
     context.enqueue(&stream)?;
