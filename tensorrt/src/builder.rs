@@ -42,8 +42,18 @@ impl Builder {
         Config::new(&self.0)
     }
 
-    /// Builds a plan; takes seconds to minutes. [`Error::Cancelled`] if the progress callback said so.
+    /// Builds a plan; takes seconds to minutes. Network and configuration must be this builder's.
+    /// [`Error::Cancelled`] if the progress callback said so.
     pub fn build(&self, network: &Network, config: &Config) -> Result<Plan, Error> {
+        for (value, owner) in [("network", network.builder()), ("configuration", config.builder())]
+        {
+            if !Rc::ptr_eq(owner, &self.0) {
+                return Err(Error::Argument {
+                    what: "a part of another builder",
+                    value: value.into(),
+                });
+            }
+        }
         config.start_progress();
         let plan = self.0.tensorrt.call("build an engine", |shim, error| {
             // SAFETY: all three objects are alive and stay so during the call; the result is ours.

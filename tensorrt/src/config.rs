@@ -153,6 +153,10 @@ impl Config {
         self.progress.as_ref().map_or(Ok(()), |progress| progress.check(built))
     }
 
+    pub(crate) fn builder(&self) -> &Rc<Owner> {
+        &self.builder
+    }
+
     pub(crate) fn get(&self) -> *mut sys::Config {
         self.handle.get()
     }

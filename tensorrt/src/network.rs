@@ -14,8 +14,8 @@ use crate::{
 
 /// A network and the parser that holds its weights in host memory.
 pub struct Network {
-    // The parser points to the network.
-    parser: Option<Handle<sys::Parser>>,
+    // They point to the network, which points to weights that they hold.
+    parsers: Vec<Handle<sys::Parser>>,
     handle: Handle<sys::Network>,
     builder: Rc<Owner>,
 }
@@ -29,11 +29,12 @@ impl Network {
                 Handle::new(network, shim.network_destroy)
             }
         })?;
-        Ok(Self { parser: None, handle, builder: builder.clone() })
+        Ok(Self { parsers: Vec::new(), handle, builder: builder.clone() })
     }
 
     /// Parses an ONNX model; `path` is where it lies (or would lie), beside its external data.
-    /// Errors carry the parser's messages with the names of the nodes. Call once.
+    /// Errors carry the parser's messages with the names of the nodes. TensorRT refuses a second
+    /// model.
     pub fn parse(&mut self, onnx: &[u8], path: &Path) -> Result<(), Error> {
         let path = path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
         let what = "a path that is not UTF-8";
@@ -49,7 +50,7 @@ impl Network {
             };
             parsed.then_some(())
         });
-        self.parser = Some(parser);
+        self.parsers.push(parser);
         parsed?;
         [true, false].into_iter().try_for_each(|input| self.tensors(input).map(|_| ()))
     }
@@ -110,6 +111,10 @@ impl Network {
         // SAFETY: the network is alive.
         let count = unsafe { (self.builder.tensorrt.shim().network_layer_count)(self.get()) };
         usize::try_from(count).unwrap_or(0)
+    }
+
+    pub(crate) fn builder(&self) -> &Rc<Owner> {
+        &self.builder
     }
 
     pub(crate) fn get(&self) -> *mut sys::Network {

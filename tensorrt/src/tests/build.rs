@@ -66,6 +66,15 @@ fn paths_and_names_that_cannot_cross_are_refused() {
 }
 
 #[test]
+fn parts_of_another_builder_are_refused() {
+    let (builder, network, config) = parsed();
+    let (_, other_network, other_config) = parsed();
+    for (network, config) in [(&other_network, &config), (&network, &other_config)] {
+        assert!(matches!(refused(builder.build(network, config)), Error::Argument { .. }));
+    }
+}
+
+#[test]
 fn profiles_pass_all_three_bounds() {
     let (_, _, mut config) = parsed();
     fake::events();

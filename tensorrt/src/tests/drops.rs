@@ -80,6 +80,16 @@ fn replaced_callbacks_and_caches_go_after_they_are_taken_off() {
 }
 
 #[test]
+fn a_network_keeps_the_weights_of_every_model_it_was_given() {
+    let (_, mut network, _) = parsed();
+    fake::refuse("parser_parse", "a second model", "");
+    assert!(network.parse(b"", Path::new("m")).is_err());
+    assert!(!fake::events().contains(&"parser destroyed".into()));
+    drop(network);
+    fake::assert_all_gone();
+}
+
+#[test]
 fn a_failed_call_leaves_nothing_behind() {
     let tensorrt = fake::tensorrt();
     let builder = Builder::new(&tensorrt).expect("a builder");
