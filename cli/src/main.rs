@@ -54,7 +54,9 @@ fn dispatch(command: &Command, interrupted: &Arc<AtomicBool>) -> anyhow::Result<
         Command::Inspect(args) => commands::inspect(args),
         Command::Export(args) => commands::export(args, interrupted),
         Command::Build(args) => commands::build(args, interrupted),
+        Command::Calibrate(args) => commands::calibrate(args, interrupted),
         Command::Run(args) => commands::run(args, interrupted),
+        Command::Bench(args) => commands::bench(args, interrupted),
         Command::Doctor(args) => commands::doctor(args),
     }
 }

@@ -1,6 +1,8 @@
 //! What can be typed. Flags of the official Bernini scripts keep their names (spec H.3).
 
+mod bench;
 mod build;
+mod calibrate;
 mod inputs;
 mod run;
 mod settings;
@@ -10,7 +12,9 @@ use std::path::PathBuf;
 use bernini_graphs::{Component, Submodule};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use bench::BenchArgs;
 pub use build::BuildArgs;
+pub use calibrate::CalibrateArgs;
 pub use inputs::{check_outputs, check_sources, settings};
 pub use run::{RunArgs, RunFlags};
 pub use settings::Settings;
@@ -33,8 +37,12 @@ pub enum Command {
     Export(ExportArgs),
     /// Compile an export into TensorRT engines for this machine's GPU
     Build(BuildArgs),
+    /// Measure what FP8 scales are made from, by running cases on an export with --taps amax
+    Calibrate(Box<CalibrateArgs>),
     /// Generate a video or an image from an export
     Run(Box<RunArgs>),
+    /// Measure every submodule, and what a request adds up to
+    Bench(BenchArgs),
     /// Say what this machine has and what is missing
     Doctor(DoctorArgs),
 }

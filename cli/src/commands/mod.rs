@@ -1,13 +1,17 @@
 //! One file per verb.
 
+mod bench;
 mod build;
+mod calibrate;
 mod doctor;
 mod export;
 mod inspect;
 mod run;
 mod synth;
 
+pub use bench::bench;
 pub use build::build;
+pub use calibrate::calibrate;
 pub use doctor::doctor;
 pub use export::export;
 pub use inspect::inspect;

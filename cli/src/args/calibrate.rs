@@ -1,0 +1,54 @@
+//! Flags of `bernini calibrate`: those of `run`, where `-o` is the table.
+
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+
+use super::RunArgs;
+
+/// Flags of `run` that nothing is done with here.
+const REFUSED: [&str; 6] =
+    ["print_config", "use_pe", "pe_model", "pe_required", "report", "allow_uncalibrated"];
+
+/// The requests to measure.
+#[derive(Debug)]
+pub struct CalibrateArgs(pub RunArgs);
+
+impl CalibrateArgs {
+    fn checked(run: RunArgs) -> Result<Self, clap::Error> {
+        let Some(flag) = REFUSED.into_iter().find(|field| run.is_typed(field)) else {
+            return Ok(Self(run));
+        };
+        let message = format!("--{flag} goes with `bernini run` only; leave it out\n");
+        Err(clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, message))
+    }
+
+    fn adapt(command: Command) -> Command {
+        let command = command.mut_arg("output", |arg| {
+            let arg = arg.value_name("TABLE").default_value(None).required(true);
+            arg.help("Where to write the table")
+        });
+        let command =
+            command.mut_arg("folder", |arg| arg.help("An export with --taps amax, or its engines"));
+        REFUSED.into_iter().fold(command, |command, flag| command.mut_arg(flag, |a| a.hide(true)))
+    }
+}
+
+impl FromArgMatches for CalibrateArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Self::checked(RunArgs::from_arg_matches(matches)?)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for CalibrateArgs {
+    fn augment_args(command: Command) -> Command {
+        Self::adapt(RunArgs::augment_args(command))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::adapt(RunArgs::augment_args_for_update(command))
+    }
+}

@@ -1,0 +1,198 @@
+//! `bernini calibrate`: what the linear layers of a checkpoint meet on real trajectories.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, bail};
+use bernini_calibration::CalibrationTable;
+use bernini_graphs::manifest::{PortEntry, Variant};
+use bernini_runner::backend::{Backend, OnnxRuntime, TensorRt, TensorRtOptions, check_engines};
+use bernini_runner::calibrate::{Calibrating, Measurements, is_tapped};
+use bernini_runner::package::{Folder, Package};
+use bernini_runner::pipeline::Pipeline;
+use bernini_runner::request::{Plan, Request};
+use serde::Serialize;
+
+use super::run::{case_name, package};
+use crate::Outcome;
+use crate::args::{CalibrateArgs, RunFlags, check_sources, settings};
+use crate::progress::Progress;
+
+/// What was measured.
+#[derive(Serialize)]
+struct Report {
+    table: PathBuf,
+    cases: Vec<String>,
+    /// Submodule → layers in the table.
+    layers: BTreeMap<String, usize>,
+    /// Submodules with layers to measure that no case ran.
+    not_run: Vec<String>,
+}
+
+pub fn calibrate(
+    CalibrateArgs(args): &CalibrateArgs,
+    interrupted: &AtomicBool,
+) -> anyhow::Result<Outcome> {
+    let flags = &args.flags;
+    let settings = settings(args)?;
+    let folder = Folder::open(&flags.folder)?;
+    let tapped = tapped(&folder);
+    if tapped.is_empty() {
+        bail!(
+            "{}: no amax outputs; make them with `bernini export CKPT -o EXPORT --taps amax`",
+            flags.folder.display()
+        );
+    }
+    let package = package(&folder)?;
+    let variant = package.variant();
+    if flags.preset.is_some() && variant == Variant::Renderer {
+        bail!("--preset holds settings of the full model; this one is renderer-only");
+    }
+    let scratch = Scratch::beside(&flags.output)?;
+    let requests = settings.iter().map(|settings| settings.request(variant));
+    let jobs = plan(requests.collect::<anyhow::Result<_>>()?, variant, &scratch)?;
+    let source = source(&folder);
+    let measurements = Measurements::default();
+    let pipeline = open(flags, folder, package, &jobs, &measurements)?;
+    for (index, (request, plan)) in jobs.iter().enumerate() {
+        let progress = Progress::new(flags.progress);
+        let run = pipeline.run(request, plan, &progress, interrupted);
+        run.with_context(|| case_name(index, jobs.len()))?;
+    }
+    let cases = jobs.iter().map(|(request, plan)| describe(request, plan)).collect();
+    let table = measurements.table(&source, cases)?;
+    write(&table, &flags.output)?;
+    report(flags, table, tapped)
+}
+
+/// Stems of the submodules that have layers to measure.
+fn tapped(folder: &Folder) -> Vec<String> {
+    let stem =
+        |(stem, outputs): (&String, &Vec<PortEntry>)| is_tapped(outputs).then(|| stem.clone());
+    match folder {
+        Folder::Export(export) => {
+            let submodules = export.manifest().submodules.iter();
+            submodules.map(|(name, entry)| (name, &entry.outputs)).filter_map(stem).collect()
+        }
+        Folder::Engines(engines) => {
+            let engines = engines.manifest().engines.iter();
+            engines.map(|(name, entry)| (name, &entry.outputs)).filter_map(stem).collect()
+        }
+    }
+}
+
+/// Fingerprint of the checkpoint behind `folder`.
+fn source(folder: &Folder) -> String {
+    match folder {
+        Folder::Export(export) => export.manifest().source.clone(),
+        Folder::Engines(engines) => engines.manifest().source.clone(),
+    }
+}
+
+/// Checks every request before any runs; the frames of each go to a folder of its own.
+fn plan(
+    requests: Vec<Request>,
+    variant: Variant,
+    scratch: &Scratch,
+) -> anyhow::Result<Vec<(Request, Plan)>> {
+    let count = requests.len();
+    let plan = |(index, mut request): (usize, Request)| {
+        request.output = scratch.0.join(format!("{index}/"));
+        let checked = check_sources(&request, variant);
+        let plan = checked.and_then(|()| Ok(request.plan(variant)?));
+        Ok((request, plan.with_context(|| case_name(index, count))?))
+    };
+    requests.into_iter().enumerate().map(plan).collect()
+}
+
+fn open(
+    flags: &RunFlags,
+    folder: Folder,
+    package: Package,
+    jobs: &[(Request, Plan)],
+    measurements: &Measurements,
+) -> anyhow::Result<Pipeline> {
+    let measurements = measurements.clone();
+    let backend: Box<dyn Backend> = match folder {
+        Folder::Export(export) => {
+            Box::new(Calibrating::new(OnnxRuntime::new(export)?, measurements))
+        }
+        Folder::Engines(engines) => {
+            for (index, (request, plan)) in jobs.iter().enumerate() {
+                check_engines(request, plan, &package, &engines)
+                    .with_context(|| case_name(index, jobs.len()))?;
+            }
+            let vram_limit = flags.vram_limit.map(|limit| limit.0);
+            let options = TensorRtOptions { allow_uncalibrated: false, vram_limit };
+            Box::new(Calibrating::new(TensorRt::open(engines, options)?, measurements))
+        }
+    };
+    Ok(Pipeline::open(package, backend)?)
+}
+
+/// One measured case in one line.
+fn describe(request: &Request, plan: &Plan) -> String {
+    let Request { task_type, seed, num_inference_steps, prompt, .. } = request;
+    let Plan { width, height, frames, .. } = plan;
+    let size = format!("{width}x{height}x{frames}, {num_inference_steps} steps, seed {seed}");
+    format!("{task_type} {size}: {}", prompt.chars().take(80).collect::<String>())
+}
+
+/// Puts the table under its name when it is complete and on disk.
+fn write(table: &CalibrationTable, path: &Path) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(table)?;
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".part");
+    let written = File::create(&temporary)
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&temporary, path));
+    written.with_context(|| path.display().to_string())
+}
+
+fn report(
+    flags: &RunFlags,
+    table: CalibrationTable,
+    tapped: Vec<String>,
+) -> anyhow::Result<Outcome> {
+    let run = |stem: &String| table.submodules.contains_key(stem);
+    let not_run: Vec<_> = tapped.into_iter().filter(|stem| !run(stem)).collect();
+    let layers = table.submodules.into_iter().map(|(stem, layers)| (stem, layers.len())).collect();
+    let report = Report { table: flags.output.clone(), cases: table.cases, layers, not_run };
+    if flags.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+        return Ok(Outcome::Done);
+    }
+    println!("{}: measured on", report.table.display());
+    report.cases.iter().for_each(|case| println!("  {case}"));
+    for (stem, layers) in &report.layers {
+        println!("{stem:<28} {layers:>6} layers");
+    }
+    if !report.not_run.is_empty() {
+        println!("not run, so not in the table: {}", report.not_run.join(", "));
+    }
+    Ok(Outcome::Done)
+}
+
+/// A folder for frames that nobody keeps.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn beside(table: &Path) -> anyhow::Result<Self> {
+        let name = table.file_name().context("-o: expected a file, found a folder")?;
+        let path = table.with_file_name(format!(".{}.frames", name.to_string_lossy()));
+        // What a killed calibration left.
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // A leftover does no harm: the next calibration removes it.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,57 @@
+//! `bernini calibrate` on the tiny checkpoint, and the FP8 export that its table is for.
+
+use std::fs;
+
+use crate::common::{TINY, call, succeed, text};
+
+const SMALL: &str = "--prompt cat --task_type t2v --guidance_mode t2v --num_frames 5 --height 32 \
+                     --width 48 --num_inference_steps 2";
+
+fn calibrate(export: &str, table: &str, more: &[&str]) -> std::process::Output {
+    let mut arguments = vec!["calibrate", export, "-o", table];
+    arguments.extend(SMALL.split_whitespace());
+    arguments.extend(more);
+    call(&arguments)
+}
+
+#[test]
+fn a_table_is_measured_and_an_fp8_export_takes_it() {
+    let checkpoint = TINY.path("checkpoint");
+    let (tapped, table) = (TINY.path("tapped"), TINY.path("tables/t2v.json"));
+    fs::create_dir_all(table.parent().unwrap()).unwrap();
+    succeed(&["export", text(&checkpoint), "-o", text(&tapped), "--taps", "amax"]);
+    let result = calibrate(text(&tapped), text(&table), &["--json"]);
+    let error = String::from_utf8_lossy(&result.stderr);
+    assert!(result.status.success(), "{error}");
+    let report: serde_json::Value = serde_json::from_slice(&result.stdout).unwrap();
+    assert_eq!(report["cases"][0], "t2v 48x32x5, 2 steps, seed 42: cat");
+    assert_eq!(report["layers"]["transformer"], report["layers"]["transformer_2"]);
+    assert_eq!(report["not_run"], serde_json::json!([]));
+    let left: Vec<_> = fs::read_dir(table.parent().unwrap()).unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+
+    let fp8 = TINY.path("fp8");
+    let fp8 = ["export", text(&checkpoint), "-o", text(&fp8), "--precision", "fp8"];
+    let measured = ["--policy", "all-fp8", "--calibration", text(&table), "--json"];
+    let report = succeed(&[&fp8[..], &measured].concat());
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!((&report["uncalibrated"], &report["policy"]), (&false.into(), &"all-fp8".into()));
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused_with_what_to_do() {
+    let (plain, table) = (TINY.path("export"), TINY.path("none.json"));
+    for (more, message) in [
+        (&[][..], "bernini export CKPT -o EXPORT --taps amax"),
+        (&["--use_pe"], "--use_pe goes with `bernini run` only"),
+        (&["--report", "x.json"], "--report goes with `bernini run` only"),
+    ] {
+        let result = calibrate(text(&plain), text(&table), more);
+        let error = String::from_utf8_lossy(&result.stderr);
+        assert_eq!(result.status.code(), Some(2), "{error}");
+        assert!(error.contains(message), "{error}");
+    }
+    let missing = call(&["calibrate", text(&plain), "--prompt", "cat"]);
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("--output <TABLE>"));
+    assert!(!table.exists());
+}
