@@ -56,7 +56,7 @@ fn integers(name: &str, shape: &[usize], sizes: &BTreeMap<String, usize>) -> Opt
     Some(ArrayD::from_shape_vec(IxDyn(shape), values).ok()?.into())
 }
 
-fn fill(shape: &[usize], value: impl Fn(usize) -> f32 + Sync) -> Tensor {
+fn fill(shape: &[usize], value: impl Fn(usize) -> f32 + Sync + Send) -> Tensor {
     let count: usize = shape.iter().product();
     let values: Vec<f32> = (0..count).into_par_iter().map(value).collect();
     ArrayD::from_shape_vec(IxDyn(shape), values)

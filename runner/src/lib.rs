@@ -10,6 +10,7 @@
 //! ```
 
 pub mod backend;
+pub mod bench;
 pub mod calibrate;
 pub mod case;
 mod device;
@@ -17,6 +18,7 @@ pub mod engines;
 pub mod enhancer;
 pub mod export;
 pub mod guidance;
+mod inputs;
 pub mod latents;
 pub mod media;
 pub mod memory;

@@ -23,6 +23,7 @@ const REVEALS: usize = 25;
 const HEAD_STEPS: usize = 5;
 /// Denoising steps of the presets: without sources, and with.
 const STEPS: [usize; 2] = [50, 40];
+const FLOW_SHIFT: f64 = 5.0;
 
 /// A picture or a clip as the VAE sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +94,7 @@ pub fn jobs(
     boundary_ratio: f64,
 ) -> Result<(Vec<Job>, [usize; 2]), JobsError> {
     let steps = STEPS[usize::from(!shape.sources.is_empty())];
-    let scheduler = Scheduler::new(SchedulerKind::default(), steps, 5.0)?;
+    let scheduler = Scheduler::new(SchedulerKind::UniPc, steps, FLOW_SHIFT)?;
     let high = (0..steps).filter(|&i| scheduler.is_high_noise(i, boundary_ratio)).count();
     let steps = [high, steps - high];
 
@@ -113,16 +114,14 @@ pub fn jobs(
 }
 
 /// One forward per branch of the guidance, in every step of an expert.
-fn experts(
-    shape: &Shape,
-    variant: Variant,
-    steps: [usize; 2],
-) -> Result<Vec<Job>, GuidanceError> {
+fn experts(shape: &Shape, variant: Variant, steps: [usize; 2]) -> Result<Vec<Job>, GuidanceError> {
     let is_video: Vec<_> = shape.sources.iter().map(|clip| clip.frames > 1).collect();
     let videos = is_video.iter().filter(|video| **video).count();
     let available = Available { videos, images: is_video.len() - videos };
     let mode = mode(variant, available);
-    let guidance = Guidance::new(mode, available, Omegas::default(), ApgParams::default())?;
+    let omegas = Omegas { vid: 2.0, img: 2.0, txt: 2.0, tgt: 2.0, scale: 1.0 };
+    let apg = ApgParams { eta: 0.0, norm_threshold: [0.0; 3], momentum: 0.0 };
+    let guidance = Guidance::new(mode, available, omegas, apg)?;
     let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
     for branch in guidance.branches() {
         let sources = members(&is_video, branch.sources);
@@ -160,7 +159,8 @@ fn mode(variant: Variant, available: Available) -> GuidanceMode {
 /// two with (D.5, D.9).
 fn planner(shape: &Shape, configs: &PlannerConfigs) -> Result<Vec<Job>, GeometryError> {
     let (head_dim, window) = (configs.vision.head_dim(), configs.vision.window_size);
-    let sources: Vec<Grid> = shape.sources.iter().map(|clip| seen(*clip)).collect::<Result<_, _>>()?;
+    let sources: Vec<Grid> =
+        shape.sources.iter().map(|clip| seen(*clip)).collect::<Result<_, _>>()?;
     let vision = sources.iter().map(|&grid| {
         let windows = VisionIndex::new(grid, head_dim, window).window_gather.nrows();
         let sizes = [("frames", grid.t), ("frame_tokens", grid.h * grid.w), ("windows", windows)];
@@ -204,4 +204,46 @@ fn vae(clip: Clip, [first, next]: [Submodule; 2]) -> impl Iterator<Item = Job> {
     let runs = clip.latent_frames() - 1;
     let later = (runs > 0).then(|| Job::new(next, &later, runs));
     std::iter::once(Job::new(first, &size, 1)).chain(later)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLIP: Clip = Clip { width: 832, height: 480, frames: 81 };
+
+    fn forwards(sources: Vec<Clip>) -> Vec<(Submodule, usize, usize)> {
+        let shape = Shape { name: "test".into(), target: CLIP, sources };
+        let (jobs, _) = jobs(&shape, None, 0.875).unwrap();
+        let experts = jobs.iter().filter(|job| job.sizes.contains_key("tokens"));
+        experts.map(|job| (job.submodule, job.sizes["tokens"], job.runs)).collect()
+    }
+
+    /// spec/flops.md §2: 40 steps are 17 of the high-noise expert, 50 are 21.
+    #[test]
+    fn forwards_are_those_of_the_specification() {
+        let (high, low) = (Submodule::Transformer, Submodule::Transformer2);
+        assert_eq!(forwards(vec![]), [(high, 32_760, 2 * 21), (low, 32_760, 2 * 29)]);
+        let v2v = forwards(vec![CLIP]);
+        assert_eq!(v2v.iter().map(|job| job.1).max(), Some(65_520));
+        let high: usize = v2v.iter().filter(|job| job.0 == high).map(|job| job.2).sum();
+        assert_eq!(high % 17, 0);
+    }
+
+    #[test]
+    fn a_clip_is_decoded_latent_frame_by_latent_frame() {
+        let shape = Shape { name: "test".into(), target: CLIP, sources: vec![] };
+        let (jobs, steps) = jobs(&shape, None, 0.875).unwrap();
+        let runs =
+            |submodule| jobs.iter().find(|job| job.submodule == submodule).map(|job| job.runs);
+        assert_eq!(runs(Submodule::VaeDecoderFirst), Some(1));
+        assert_eq!(runs(Submodule::VaeDecoderNext), Some(20));
+        assert_eq!(runs(Submodule::VaeEncoderFirst), None);
+        assert_eq!(steps, [21, 29]);
+    }
+
+    #[test]
+    fn a_clip_of_480p_has_300_tokens_in_the_planner() {
+        assert_eq!(seen(CLIP).unwrap().tokens(), 300);
+    }
 }

@@ -1,0 +1,51 @@
+//! Runs one submodule again and again.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use bernini_graphs::manifest::{PortEntry, WorkEntry};
+
+use super::{Job, Timing};
+use crate::backend::{Backend, BackendError};
+use crate::inputs;
+
+/// What a manifest says of a submodule.
+#[derive(Clone, Copy, Debug)]
+pub struct Graph<'a> {
+    /// What it takes.
+    pub inputs: &'a [PortEntry],
+    /// Its arithmetic.
+    pub work: &'a WorkEntry,
+}
+
+/// Times `iterations` runs of a job after `warmup` others: on a GPU its own time, else wall time.
+///
+/// `None` where the manifest's ports and the job's sizes do not go together.
+pub fn measure(
+    backend: &dyn Backend,
+    graph: Graph<'_>,
+    job: &Job,
+    [warmup, iterations]: [usize; 2],
+) -> Result<Option<Timing>, BackendError> {
+    let made_up = inputs::random(graph.inputs, &job.sizes);
+    let flops = graph.work.flops(&job.sizes);
+    let (Some(made_up), Some(flops)) = (made_up, flops) else { return Ok(None) };
+    let mut session = backend.load(job.submodule)?;
+    let tensors: BTreeMap<String, _> = made_up
+        .into_iter()
+        .map(|(name, tensor)| Ok((name, backend.resident(tensor)?)))
+        .collect::<Result<_, BackendError>>()?;
+    let feed: Vec<_> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    backend.device_use()?;
+    let mut milliseconds = vec![];
+    for run in 0..warmup + iterations {
+        let start = Instant::now();
+        drop(session.run(&feed)?);
+        let on_gpu = backend.device_use()?.and_then(|gpu| gpu.seconds.get(&job.submodule).copied());
+        let seconds = on_gpu.unwrap_or_else(|| start.elapsed().as_secs_f64());
+        if run >= warmup {
+            milliseconds.push(1e3 * seconds);
+        }
+    }
+    Ok(Some(Timing::new(job, flops, milliseconds)))
+}
