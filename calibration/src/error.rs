@@ -1,5 +1,7 @@
 //! How far a result is from its reference. Gate on relative L2: cosine is blind to scale.
 
+pub use crate::ssim::{SsimError, ssim};
+
 /// Distances between two arrays of equal length.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Errors {

@@ -12,6 +12,7 @@
 pub mod error;
 mod pattern;
 mod policy;
+mod ssim;
 mod table;
 
 pub use policy::{Numbers, Policy, PolicyError, Rule};
