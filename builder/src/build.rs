@@ -101,36 +101,17 @@ pub fn build(
     let given = options.timing_cache.as_ref();
     let given = given.map(|path| files::read(path, MAX_TIMING_CACHE)).transpose()?;
     verify(&export, &wanted, watch)?;
-    let store = Store::open(&options.engines)?;
-    let timing_cache = given.unwrap_or_else(|| store.timing_cache());
-    let platform = compiler.platform();
-    let next = NextManifest::new(export.manifest(), options, compiler);
-    let mut build =
-        Build { options, export: &export, store, watch, next, timing_cache, report: vec![] };
-    let decisions = build.decide(wanted, &platform);
+    let mut build = Build::open(options, &export, given, compiler, watch)?;
+    let decisions = build.decide(wanted, &compiler.platform());
     build.check_host_memory(&decisions)?;
     build.place_new_files()?;
-    let mut warnings = vec![];
     let count = decisions.len();
     for (index, decision) in decisions.into_iter().enumerate() {
         watch.progress.engine(decision.wanted.submodule, index, count);
-        warnings.extend(build.engine(decision, compiler)?);
+        build.engine(decision, compiler)?;
     }
     let removed = build.finish()?;
-    let manifest = &build.next.manifest;
-    Ok(BuildReport {
-        out: options.engines.clone(),
-        platform,
-        precision: manifest.precision,
-        policy: manifest.policy.clone(),
-        uncalibrated: manifest.uncalibrated,
-        workloads: manifest.workloads.clone(),
-        kept: build.next.kept.clone(),
-        engines: build.report,
-        removed,
-        warnings,
-        seconds: start.elapsed().as_secs_f64(),
-    })
+    Ok(build.report(compiler.platform(), removed, start.elapsed().as_secs_f64()))
 }
 
 /// Hashes every graph and weight file that will be read: keys rest on what the manifest says.
@@ -166,10 +147,25 @@ struct Build<'a> {
     watch: &'a Watch,
     next: NextManifest,
     timing_cache: Vec<u8>,
-    report: Vec<EngineReport>,
+    engines: Vec<EngineReport>,
+    warnings: Vec<String>,
 }
 
 impl<'a> Build<'a> {
+    fn open(
+        options: &'a Options,
+        export: &'a Export,
+        timing_cache: Option<Vec<u8>>,
+        compiler: &dyn Compiler,
+        watch: &'a Watch,
+    ) -> Result<Self, BuildError> {
+        let store = Store::open(&options.engines)?;
+        let timing_cache = timing_cache.unwrap_or_else(|| store.timing_cache());
+        let next = NextManifest::new(export.manifest(), options, compiler);
+        let (engines, warnings) = (vec![], vec![]);
+        Ok(Self { options, export, store, watch, next, timing_cache, engines, warnings })
+    }
+
     fn decide(&mut self, wanted: Vec<Wanted<'a>>, platform: &Platform) -> Vec<Decision<'a>> {
         let decisions = wanted.into_iter().map(|wanted| {
             let key = wanted.key(self.options.flags, platform);
@@ -177,6 +173,9 @@ impl<'a> Build<'a> {
             let found = self.store.find(&plan, &key);
             let old = self.store.manifest();
             let (action, why) = reason(&found, &wanted, self.export, old, platform);
+            if let Found::Yes(entry) = &found {
+                self.next.list(wanted.submodule, &wanted.profiles, entry);
+            }
             Decision { wanted, key, plan, found, action, why }
         });
         let decisions: Vec<_> = decisions.collect();
@@ -210,29 +209,25 @@ impl<'a> Build<'a> {
         Ok(())
     }
 
-    /// Takes or builds one engine and lists it.
+    /// Takes or builds one engine.
     fn engine(
         &mut self,
         decision: Decision<'_>,
         compiler: &mut dyn Compiler,
-    ) -> Result<Option<String>, BuildError> {
+    ) -> Result<(), BuildError> {
         if self.watch.is_interrupted() {
             return Err(BuildError::Interrupted);
         }
         let Decision { wanted, key, plan, found, action, why } = decision;
-        let (entry, layers, warning) = match found {
-            Found::Yes(entry) => (EngineEntry { profiles: wanted.profiles, ..entry }, None, None),
+        let (entry, layers) = match found {
+            Found::Yes(entry) => (entry, None),
             _ => {
                 let compiled = self.compile(&wanted, compiler)?;
-                let warning = compiled.timing_cache_refused.then(|| {
-                    "the timing cache is of another GPU or TensorRT; a new one was begun".into()
-                });
-                let layers = LayerSummary::parse(&compiled.layers);
                 let entry = self.store_engine(&wanted, key, &plan, &compiled)?;
-                (entry, Some(layers), warning)
+                (entry, Some(LayerSummary::parse(&compiled.layers)))
             }
         };
-        self.report.push(EngineReport {
+        self.engines.push(EngineReport {
             submodule: wanted.submodule,
             action,
             why,
@@ -240,14 +235,10 @@ impl<'a> Build<'a> {
             weight_bytes: wanted.graph.weights.bytes,
             plan_bytes: entry.plan.bytes,
             activation_bytes: entry.activation_bytes,
-            profiles: entry.profiles.iter().map(|profile| profile.name.clone()).collect(),
+            profiles: wanted.profiles.iter().map(|profile| profile.name.clone()).collect(),
             layers,
         });
-        self.next.manifest.engines.insert(wanted.submodule.stem().into(), entry);
-        if self.next.extends_old {
-            self.store.write_manifest(&self.next.manifest)?;
-        }
-        Ok(warning)
+        Ok(())
     }
 
     fn compile(
@@ -289,9 +280,17 @@ impl<'a> Build<'a> {
             build_seconds: compiled.seconds,
         };
         self.store.record(&entry)?;
+        self.next.list(wanted.submodule, &wanted.profiles, &entry);
+        if self.next.extends_old {
+            self.store.write_manifest(&self.next.manifest)?;
+        }
         self.store.write_layers(wanted.submodule, &compiled.layers)?;
         self.timing_cache.clone_from(&compiled.timing_cache);
         self.store.write_timing_cache(&self.timing_cache)?;
+        if compiled.timing_cache_refused {
+            self.warnings
+                .push("the timing cache is of another GPU or TensorRT; a new one was begun".into());
+        }
         Ok(entry)
     }
 
@@ -302,6 +301,23 @@ impl<'a> Build<'a> {
         }
         self.store.write_manifest(&self.next.manifest)?;
         Ok(self.store.sweep(&self.next.manifest)?)
+    }
+
+    fn report(self, platform: Platform, removed: Vec<String>, seconds: f64) -> BuildReport {
+        let manifest = self.next.manifest;
+        BuildReport {
+            out: self.options.engines.clone(),
+            platform,
+            precision: manifest.precision,
+            policy: manifest.policy,
+            uncalibrated: manifest.uncalibrated,
+            workloads: manifest.workloads,
+            engines: self.engines,
+            kept: self.next.kept,
+            removed,
+            warnings: self.warnings,
+            seconds,
+        }
     }
 }
 

@@ -22,11 +22,12 @@ const KINDS: &[(&str, &[&str])] = &[
     ("fp8 gemm", &["e4m3"]),
     ("convolution", &["conv", "fprop"]),
     ("gemm", &["gemm", "matmul", "matrixmultiply", "cublas"]),
-    ("quantize", &["quantize"]),
+    ("quantize", &["quan"]),
     ("softmax", &["softmax"]),
     ("reduce", &["reduce", "norm", "mean"]),
-    ("copy", &["reformat", "shuffle", "copy", "concat", "slice", "transpose", "myl_move", "cast"]),
-    ("point-wise", &["pointwise", "pwn", "elementwise", "myl", "foreign", "kgen"]),
+    ("point-wise", &["mul", "add", "sub", "div", "silu", "sigm", "tanh", "exp", "wise", "pwn"]),
+    ("copy", &["reformat", "shuffle", "copy", "conc", "slic", "tran", "move", "resh", "cast"]),
+    ("point-wise", &["myl", "kgen"]),
 ];
 
 impl LayerSummary {
@@ -85,10 +86,11 @@ mod tests {
         let expected = [
             ("attention", 1),
             ("convolution", 1),
-            ("copy", 2),
+            ("copy", 1),
             ("fp8 gemm", 1),
             ("gemm", 1),
             ("other", 2),
+            ("point-wise", 1),
         ];
         assert_eq!(summary.kinds, expected.into());
         assert_eq!((summary.types["gemm"], summary.types["unknown"]), (2, 2));

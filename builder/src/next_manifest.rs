@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use bernini_graphs::engines::{ENGINES_SCHEMA, EnginesManifest};
+use bernini_graphs::Submodule;
+use bernini_graphs::engines::{ENGINES_SCHEMA, EngineEntry, EnginesManifest, ProfileEntry};
 use bernini_graphs::manifest::{ExportManifest, FileEntry};
 
 use crate::build::Options;
@@ -41,6 +42,17 @@ impl NextManifest {
             false => options.only.iter().map(|submodule| submodule.stem().into()).collect(),
         };
         Self { manifest, extends_old: true, kept: vec![], looked_at }
+    }
+
+    /// Lists an engine that is there, with the names that its profiles have now.
+    pub(crate) fn list(
+        &mut self,
+        submodule: Submodule,
+        profiles: &[ProfileEntry],
+        entry: &EngineEntry,
+    ) {
+        let entry = EngineEntry { profiles: profiles.to_vec(), ..entry.clone() };
+        self.manifest.engines.insert(submodule.stem().into(), entry);
     }
 
     /// Takes over what an earlier build of the same checkpoint left and this one does not look at.

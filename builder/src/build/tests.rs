@@ -326,3 +326,38 @@ fn an_interrupt_before_the_first_engine_builds_nothing() {
     assert!(matches!(result, Err(BuildError::Interrupted)));
     assert!(fake.built.is_empty());
 }
+
+/// A build that was stopped while it had little to do lists no fewer engines than before.
+#[test]
+fn a_repair_that_is_interrupted_keeps_the_other_engines() {
+    let folders = Folders::new();
+    let options = folders.options(&["v2v-480p"]);
+    built(&options, Fake::new()).unwrap();
+    for submodule in [TextEncoder, VaeDecoderFirst] {
+        let plan = &folders.manifest().engines[submodule.stem()].plan.file;
+        fs::write(folders.engines().join(plan), "damaged").unwrap();
+    }
+    let stopping = Fake { interrupts_at: Some(VaeDecoderFirst), ..Fake::new() };
+    assert!(matches!(built(&options, stopping), Err(BuildError::Interrupted)));
+    assert_eq!(folders.usable(), stems(&[TextEncoder, Transformer, VaeEncoderFirst]));
+    assert_eq!(built(&options, Fake::new()).unwrap(), [VaeDecoderFirst]);
+    assert_eq!(folders.usable(), stems(&ALL));
+}
+
+/// Killed between the plan and its journal, or while one of them was written.
+#[test]
+fn what_a_killed_build_left_half_done_is_done_again() {
+    let folders = Folders::new();
+    let options = folders.options(&["t2v-480p"]);
+    built(&options, Fake { fails_at: Some(VaeDecoderFirst), ..Fake::new() }).unwrap_err();
+    let engines = folders.engines();
+    let plan = folders.manifest().engines["transformer"].plan.file.clone();
+    fs::remove_file(engines.join("engines.json")).unwrap();
+    fs::remove_file(engines.join(format!("{plan}.json"))).unwrap();
+    fs::write(engines.join(format!("{plan}.json.part")), "{").unwrap();
+    fs::write(engines.join(format!("{plan}.part")), "half").unwrap();
+    assert_eq!(built(&options, Fake::new()).unwrap(), [Transformer, VaeDecoderFirst]);
+    assert_eq!(folders.usable(), stems(&T2V));
+    let left = fs::read_dir(&engines).unwrap().flatten();
+    assert!(left.into_iter().all(|e| !e.file_name().to_string_lossy().ends_with(".part")));
+}
