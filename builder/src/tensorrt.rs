@@ -213,7 +213,7 @@ mod tests {
         let one =
             vec![range("tokens", [1, 30, 64], [1, 30, 64]), range("keys", [2, 1, 5], [2, 9, 5])];
         let expected = vec![("tokens", vec![1, 30, 64]), ("keys", vec![2, -1, 5])];
-        assert_eq!(fixed_shapes(&[one.clone()]), expected);
+        assert_eq!(fixed_shapes(std::slice::from_ref(&one)), expected);
         let two = vec![range("tokens", [1, 60, 64], [1, 60, 64]), one[1].clone()];
         assert_eq!(fixed_shapes(&[one, two])[0], ("tokens", vec![1, -1, 64]));
         assert_eq!(fixed_shapes(&[]), vec![]);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // A test may panic.
 
 mod bad_input;
+mod build;
 mod calibrate;
 mod common;
 mod config;
