@@ -64,15 +64,17 @@ pub struct SynthArgs {
     /// Write names and shapes only: every weight is a hole that reads as 0
     #[arg(long, conflicts_with_all = ["seed", "only"])]
     pub header_only: bool,
-    /// Write the tensors of these components only, of preset full as bf16: vision, planner_lm,
-    /// connector, flow_head, mask_tokens, text_encoder, transformer, transformer_2, vae
+    /// Write the tensors of these components only, such as transformer,text_encoder; those of
+    /// preset full are bf16
     #[arg(long, value_name = "COMPONENT,…", value_delimiter = ',', value_parser = component)]
     pub only: Vec<Component>,
 }
 
 fn component(name: &str) -> Result<Component, String> {
-    let mut all = Component::PLANNER.into_iter().chain(Component::RENDERER);
-    all.find(|component| component.name() == name).ok_or("no component has this name".into())
+    let all = [&Component::PLANNER[..], &Component::RENDERER].concat();
+    let names = || all.iter().map(|component| component.name()).collect::<Vec<_>>().join(", ");
+    let found = all.iter().find(|component| component.name() == name);
+    found.copied().ok_or_else(|| format!("expected one of {}", names()))
 }
 
 fn submodule(stem: &str) -> Result<Submodule, String> {

@@ -7,4 +7,5 @@ mod calibrate;
 mod common;
 mod config;
 mod examples;
+mod partial;
 mod run;
