@@ -94,16 +94,15 @@ pub fn build(
     watch: &Watch,
 ) -> Result<BuildReport, BuildError> {
     let start = Instant::now();
+    // What cannot work is said before anything is hashed or written.
+    check_host_memory(&dry_run(options, Some(&compiler.platform()))?)?;
     let export = Export::open(&options.export)?;
     let wanted = wanted(&export, &options.workloads, &options.only)?;
-    // What the user got wrong is said before anything is hashed or written.
-    Store::peek(&options.engines)?;
     let given = options.timing_cache.as_ref();
     let given = given.map(|path| files::read(path, MAX_TIMING_CACHE)).transpose()?;
     verify(&export, &wanted, watch)?;
     let mut build = Build::open(options, &export, given, compiler, watch)?;
     let decisions = build.decide(wanted, &compiler.platform());
-    build.check_host_memory(&decisions)?;
     build.place_new_files()?;
     let count = decisions.len();
     for (index, decision) in decisions.into_iter().enumerate() {
@@ -112,6 +111,20 @@ pub fn build(
     }
     let removed = build.finish()?;
     Ok(build.report(compiler.platform(), removed, start.elapsed().as_secs_f64()))
+}
+
+/// Refuses to begin where the parser could not hold the largest weights.
+fn check_host_memory(plan: &DryRun) -> Result<(), BuildError> {
+    let built = plan.engines.iter().filter(|engine| engine.action == Action::Build);
+    let largest = built.max_by_key(|engine| engine.weight_bytes);
+    let (Some(largest), Some(available)) = (largest, host_memory::available()) else {
+        return Ok(());
+    };
+    let needed = host_memory::needed(largest.weight_bytes);
+    match needed > available {
+        true => Err(BuildError::HostMemory { submodule: largest.submodule, needed, available }),
+        false => Ok(()),
+    }
 }
 
 /// Hashes every graph and weight file that will be read: keys rest on what the manifest says.
@@ -184,20 +197,6 @@ impl<'a> Build<'a> {
             self.next.take_over(old, &keys.collect());
         }
         decisions
-    }
-
-    fn check_host_memory(&self, decisions: &[Decision<'_>]) -> Result<(), BuildError> {
-        let built = decisions.iter().filter(|decision| decision.action == Action::Build);
-        let largest = built.max_by_key(|decision| decision.wanted.graph.weights.bytes);
-        let (Some(largest), Some(available)) = (largest, host_memory::available()) else {
-            return Ok(());
-        };
-        let (submodule, weights) = (largest.wanted.submodule, largest.wanted.graph.weights.bytes);
-        let needed = host_memory::needed(weights);
-        if needed > available {
-            return Err(BuildError::HostMemory { submodule, needed, available });
-        }
-        Ok(())
     }
 
     /// Tables and configs that replace nothing can come first; the others wait for the engines.

@@ -361,3 +361,17 @@ fn what_a_killed_build_left_half_done_is_done_again() {
     let left = fs::read_dir(&engines).unwrap().flatten();
     assert!(left.into_iter().all(|e| !e.file_name().to_string_lossy().ends_with(".part")));
 }
+
+#[test]
+fn weights_that_no_machine_can_hold_are_refused_at_once() {
+    const HUGE: u64 = 1 << 43;
+    let folders = Folders::new();
+    folders.edit(|m| m.submodules.get_mut("transformer").unwrap().weights.bytes = HUGE);
+    let weights = fs::File::options().write(true).open(folders.export().join("transformer.data"));
+    weights.unwrap().set_len(HUGE).unwrap();
+    let error = built(&folders.options(&["t2v-480p"]), Fake::new()).unwrap_err().to_string();
+    assert!(error.contains("building transformer takes 17592186044416 bytes"), "{error}");
+    assert!(!folders.engines().exists());
+    let other = Options { only: vec![TextEncoder], ..folders.options(&["t2v-480p"]) };
+    assert_eq!(built(&other, Fake::new()).unwrap(), [TextEncoder]);
+}
