@@ -54,8 +54,8 @@ impl Tensor {
         let whole = indices.len() == self.shape()[axis] && indices.iter().copied().eq(0..);
         Ok(match self {
             _ if whole => self.clone(),
-            Self::F32(array) => Self::F32(array.select(Axis(axis), indices)),
-            Self::I64(array) => Self::I64(array.select(Axis(axis), indices)),
+            Self::F32(array) => Self::from(array.select(Axis(axis), indices)),
+            Self::I64(array) => Self::from(array.select(Axis(axis), indices)),
             Self::Device(tensor) => Self::Device(tensor.select(axis, indices)?),
         })
     }
@@ -88,6 +88,7 @@ mod tests {
         let tensor = Tensor::from(array);
         let Tensor::F32(chosen) = tensor.select(1, &[2, 0]).unwrap() else { panic!("on the host") };
         assert_eq!(chosen.shape(), [2, 2, 5]);
+        assert!(chosen.is_standard_layout(), "backends read tensors in C order");
         assert_eq!([chosen[[0, 0, 4]], chosen[[1, 1, 3]]], [24.0, 103.0]);
         assert_eq!(tensor.select(1, &[0, 1, 2]).unwrap(), tensor);
     }

@@ -18,7 +18,7 @@ static DIT_A: LazyLock<Model> = LazyLock::new(|| Model::of("dit_a", Component::T
 fn text_encoder(case: &str) {
     let model = Model::of(case, Component::TextEncoder);
     let golden = Golden::load(case);
-    let mut encoder = TextEncoder::open(&model.backend(), &model.export).unwrap();
+    let mut encoder = TextEncoder::open(&model.backend(), model.export.package()).unwrap();
     for length in [7, 150] {
         let hidden = encoder.encode(&golden.integers(&format!("ids_{length}"))).unwrap();
         let expected = golden.output::<IxDyn>(&format!("hidden_{length}"));

@@ -28,7 +28,7 @@ pub fn run(args: &RunArgs, interrupted: &AtomicBool) -> anyhow::Result<Outcome> 
     let package = package(&folder)?;
     let variant = package.variant();
     if flags.preset.is_some() && variant == Variant::Renderer {
-        anyhow::bail!("--preset holds settings of the full model; this one is renderer-only");
+        anyhow::bail!("--preset holds settings of the full model; this folder is renderer-only");
     }
     if let Some(report) = &flags.report {
         fs::write(report, "").with_context(|| format!("--report {}", report.display()))?;

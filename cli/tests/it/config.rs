@@ -125,7 +125,7 @@ fn presets_belong_to_the_full_model_and_its_tasks() {
     assert!(String::from_utf8_lossy(&result.stderr).contains("v1 or v2"));
     let result = run(&["--prompt", "a", "--preset", "v1"]);
     let message = String::from_utf8_lossy(&result.stderr);
-    assert!(message.contains("this export is renderer-only"), "{message}");
+    assert!(message.contains("this folder is renderer-only"), "{message}");
 }
 
 #[test]

@@ -8,9 +8,9 @@ mod schedule;
 pub use branch::{Available, Branch, Context, SourceSet};
 pub use mode::GuidanceMode;
 
-use mode::{Omega, Projection};
+use mode::{Chain, Omega, Projection};
 use ndarray::{Array4, ArrayView4, Zip};
-use projection::{Limits, Momentum, damp, normalise};
+use projection::{Limits, Momentum, damping, normalise};
 use rayon::prelude::*;
 use schedule::Schedule;
 
@@ -142,36 +142,37 @@ impl Guidance {
         sigma: f32,
     ) -> Result<Array4<f32>, GuidanceError> {
         self.check(predictions, latents)?;
-        let places = self.schedule.places.clone();
-        if self.mode.chain().projection == Projection::Plain {
-            return Ok(self.combine_plain(predictions));
+        match self.mode.chain().projection {
+            Projection::Plain | Projection::Damped => Ok(self.combine_directly(predictions)),
+            Projection::Normalised | Projection::NormalisedBy(_) => {
+                Ok(self.combine_normalised(predictions, latents, sigma.into()))
+            }
         }
-        let mut guided = predictions[places[0]].mapv(f64::from);
-        for (term, (omega, _)) in self.mode.chain().links.iter().enumerate() {
-            let ends = [&predictions[places[term]], &predictions[places[term + 1]]];
-            let step = self.project(term, ends, latents, sigma.into());
-            guided.scaled_add(self.omegas.weight(*omega), &step);
-        }
-        Ok(guided.mapv(|v| v as f32))
     }
 
-    /// [`Guidance::combine`] where every term is a plain difference: element by element.
-    fn combine_plain(&self, predictions: &[ArrayView4<f32>]) -> Array4<f32> {
+    /// base + Σ ω·(d − c·upper) with d = upper − lower, element by element; c is 0, or what damps d.
+    fn combine_directly(&self, predictions: &[ArrayView4<f32>]) -> Array4<f32> {
         let layouts: Vec<_> = predictions.iter().map(|p| p.as_standard_layout()).collect();
         let places = self.schedule.places.iter();
         let chain: Vec<&[f32]> =
             places.map(|&i| layouts[i].as_slice().unwrap_or_default()).collect();
-        let links = self.mode.chain().links.iter();
-        let weights: Vec<f64> = links.map(|(omega, _)| self.omegas.weight(*omega)).collect();
+        let Chain { links, projection, .. } = self.mode.chain();
+        let damped = projection == Projection::Damped;
+        let terms = links.iter().zip(chain.windows(2)).map(|((omega, _), ends)| {
+            let along = if damped { damping(ends[0], ends[1]) } else { 0.0 };
+            (self.omegas.weight(*omega), along)
+        });
+        let terms: Vec<(f64, f64)> = terms.collect();
         let mut guided = Array4::zeros(predictions[0].raw_dim());
         let chunks = guided.as_slice_mut().unwrap_or_default().par_chunks_mut(CHUNK).enumerate();
         chunks.for_each(|(chunk, guided)| {
             let range = chunk * CHUNK..chunk * CHUNK + guided.len();
             let mut sum: Vec<f64> = chain[0][range.clone()].iter().map(|&v| v.into()).collect();
-            for (ends, weight) in chain.windows(2).zip(&weights) {
+            for (ends, (weight, along)) in chain.windows(2).zip(&terms) {
                 let ends = ends[0][range.clone()].iter().zip(&ends[1][range.clone()]);
                 for (sum, (&lower, &upper)) in sum.iter_mut().zip(ends) {
-                    *sum += weight * (f64::from(upper) - f64::from(lower));
+                    let (lower, upper) = (f64::from(lower), f64::from(upper));
+                    *sum += weight * ((upper - lower) - along * upper);
                 }
             }
             guided.iter_mut().zip(sum).for_each(|(guided, sum)| *guided = sum as f32);
@@ -179,29 +180,32 @@ impl Guidance {
         guided
     }
 
-    /// P(upper − lower) of one term as a velocity; f64, since x0 = x − σ·v loses small velocities.
-    fn project(
+    /// base + Σ ω·N(upper − lower; base upper) on x0 predictions, as velocities; in f64, since
+    /// x0 = x − σ·v loses small velocities.
+    fn combine_normalised(
         &mut self,
-        term: usize,
-        [lower, upper]: [&ArrayView4<f32>; 2],
+        predictions: &[ArrayView4<f32>],
         latents: &ArrayView4<f32>,
         sigma: f64,
-    ) -> Array4<f64> {
-        let subtract = |upper: &f32, lower: &f32| f64::from(*upper) - f64::from(*lower);
-        let mut difference = Zip::from(upper).and(lower).map_collect(subtract);
-        let limits = match self.mode.chain().projection {
-            Projection::Plain => return difference,
-            Projection::Damped => {
-                damp(&mut difference, upper);
-                return difference;
-            }
-            Projection::Normalised => self.limits(term),
-            Projection::NormalisedBy(limits) => limits,
-        };
-        let clean = |x: &f32, v: &f32| f64::from(*x) - sigma * f64::from(*v);
-        let base = Zip::from(latents).and(upper).map_collect(clean);
-        let step = normalise(difference * -sigma, &base, limits, &mut self.momenta[term]);
-        step / -sigma
+    ) -> Array4<f32> {
+        let places = self.schedule.places.clone();
+        let mut guided = predictions[places[0]].mapv(f64::from);
+        for (term, (omega, _)) in self.mode.chain().links.iter().enumerate() {
+            let [lower, upper] = [places[term], places[term + 1]].map(|i| &predictions[i]);
+            let limits = match self.mode.chain().projection {
+                Projection::NormalisedBy(limits) => limits,
+                _ => self.limits(term),
+            };
+            let subtract = |u: &f32, l: &f32| (f64::from(*u) - f64::from(*l)) * -sigma;
+            let difference = Zip::from(upper).and(lower).par_map_collect(subtract);
+            let clean = |x: &f32, v: &f32| f64::from(*x) - sigma * f64::from(*v);
+            let base = Zip::from(latents).and(upper).par_map_collect(clean);
+            let step = normalise(difference, &base, limits, &mut self.momenta[term]);
+            let weight = self.omegas.weight(*omega);
+            let add = |guided: &mut f64, step: &f64| *guided += weight * (step / -sigma);
+            Zip::from(&mut guided).and(&step).par_for_each(add);
+        }
+        guided.mapv(|v| v as f32)
     }
 
     fn limits(&self, term: usize) -> Limits {

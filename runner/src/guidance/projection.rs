@@ -2,7 +2,10 @@
 //! averaged over steps, limited in length, and weakened along its base. apg(d, ref): one that is
 //! weakened along its reference, over the whole latent.
 
-use ndarray::{Array4, ArrayView3, ArrayView4, ArrayViewMut3, Axis, Zip};
+use ndarray::{Array4, ArrayView3, ArrayViewMut3, Axis, Zip};
+use rayon::prelude::*;
+
+use super::CHUNK;
 
 /// Share that apg keeps of the part along its reference.
 const KEPT_ALONG: f64 = 0.2;
@@ -43,9 +46,9 @@ pub(super) fn normalise(
     momentum: &mut Momentum,
 ) -> Array4<f64> {
     let mut term = momentum.update(difference, limits.momentum);
-    for (frame, base) in term.axis_iter_mut(Axis(1)).zip(base.axis_iter(Axis(1))) {
-        normalise_frame(frame, &base, limits);
-    }
+    let frames = term.axis_iter_mut(Axis(1)).into_par_iter();
+    let frames = frames.zip(base.axis_iter(Axis(1)).into_par_iter());
+    frames.for_each(|(frame, base)| normalise_frame(frame, &base, limits));
     term
 }
 
@@ -61,17 +64,18 @@ fn normalise_frame(mut d: ArrayViewMut3<f64>, base: &ArrayView3<f64>, limits: Li
     d.scaled_add((limits.eta - 1.0) * along, &unit);
 }
 
-/// apg over the whole latents `[16,T,h,w]`, in place: (d − c·ref) + 0.2·c·ref.
-pub(super) fn damp(difference: &mut Array4<f64>, reference: &ArrayView4<f32>) {
-    let (dot, square) =
-        Zip::from(&*difference).and(reference).fold((0.0, 0.0), |(dot, sum), d, r| {
-            let r = f64::from(*r);
-            (dot + d * r, sum + r * r)
-        });
-    let along = dot / square.max(1e-8);
-    Zip::from(difference)
-        .and(reference)
-        .for_each(|d, &r| *d -= (1.0 - KEPT_ALONG) * along * f64::from(r));
+/// c of apg(d, upper) = d − c·upper over whole latents, with d = upper − lower: four fifths of the
+/// part of d along upper.
+pub(super) fn damping(lower: &[f32], upper: &[f32]) -> f64 {
+    let chunk = |(lower, upper): (&[f32], &[f32])| {
+        let ends = lower.iter().zip(upper).map(|(&l, &u)| (f64::from(l), f64::from(u)));
+        ends.fold((0.0, 0.0), |(dot, square), (l, u)| (dot + (u - l) * u, square + u * u))
+    };
+    let chunks = lower.par_chunks(CHUNK).zip(upper.par_chunks(CHUNK));
+    // Collected first: the order of the sum must not depend on the number of threads.
+    let sums: Vec<(f64, f64)> = chunks.map(chunk).collect();
+    let (dot, square) = sums.iter().fold((0.0, 0.0), |(a, b), (c, d)| (a + c, b + d));
+    (1.0 - KEPT_ALONG) * (dot / square.max(1e-8))
 }
 
 #[cfg(test)]
@@ -125,18 +129,12 @@ mod tests {
 
     #[test]
     fn damping_keeps_a_fifth_along_the_reference_of_the_whole_latent() {
-        let (difference, base) = example();
-        let mut damped = difference.clone();
-        damp(&mut damped, &base.mapv(|b| b as f32).view());
-        // c = Σ 2·4(t+1) / Σ 4 = 4; only where the reference lies, 0.8·4·2 goes.
-        assert_eq!(damped[[0, 2, 0, 0]], 9.0);
-        for t in 0..3 {
-            assert!(
-                (damped[[1, t, 0, 1]] - (difference[[1, t, 0, 1]] - 0.8 * 4.0 * 2.0)).abs() < 1e-12
-            );
-        }
-        damp(&mut damped, &Array4::zeros(base.dim()).view());
-        assert!(damped.iter().all(|d| d.is_finite()));
+        // d = (3, 0, 4), upper = (0, 1, 2): 0.8 · 8 / 5.
+        assert!((damping(&[-3.0, 1.0, -2.0], &[0.0, 1.0, 2.0]) - 1.28).abs() < 1e-12);
+        // Over more than one chunk: d = upper, so four fifths of it go.
+        let upper: Vec<f32> = (0..2 * CHUNK + 77).map(|i| (i % 7) as f32 - 3.0).collect();
+        assert!((damping(&vec![0.0; upper.len()], &upper) - 0.8).abs() < 1e-12);
+        assert_eq!(damping(&[1.0, 2.0], &[0.0, 0.0]), 0.0);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! TensorRT engines on one GPU: one stream, one activation buffer for all of them, and engines that
 //! stay loaded between stages and requests while there is room.
 
+mod binding;
 mod checks;
 mod error;
 mod needs;
@@ -70,8 +71,8 @@ impl Backend for TensorRt {
         let entry = self.shared.engines.engine(submodule).ok_or(missing)?;
         let (engine, user) = self.shared.engine(submodule, entry)?;
         self.shared.grow_activations(submodule, &engine)?;
-        let session = TensorRtSession::new(Rc::clone(&self.shared), submodule, &engine, user)?;
-        Ok(Box::new(session))
+        let (shared, entry) = (Rc::clone(&self.shared), entry.clone());
+        Ok(Box::new(TensorRtSession::new(shared, submodule, entry, engine, user)))
     }
 
     fn check(&self, request: &Request, plan: &Plan, package: &Package) -> Result<(), BackendError> {

@@ -1,18 +1,17 @@
-//! One engine in use: shapes, addresses, and buffers that are reused from run to run.
+//! One engine in use: a context for each profile that is met, and buffers that are reused.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bernini_graphs::Submodule;
 use bernini_graphs::engines::EngineEntry;
-use bernini_tensorrt::cuda::Buffer;
-use bernini_tensorrt::{Context, Engine, Error};
+use bernini_graphs::{DType, Submodule};
+use bernini_tensorrt::{Engine, Error};
 
+use super::binding::Binding;
 use super::pool::Pool;
 use super::shared::{Shared, TimedRun};
-use super::sizes::{self, Sizes};
-use super::{BackendError, EngineError};
+use super::{BackendError, EngineError, sizes};
 use crate::backend::{Outputs, Session, check_inputs};
 use crate::device::{DeviceTensor, Memory};
 use crate::tensor::Tensor;
@@ -20,150 +19,122 @@ use crate::tensor::Tensor;
 /// What `bernini build` is told where the request is not known.
 const ANY_WORKLOAD: &str = "WIDTHxHEIGHTxFRAMES";
 
-/// An execution context with what it is bound to.
+/// An engine with its contexts and buffers.
 pub(super) struct TensorRtSession {
-    context: Context,
-    shared: Rc<Shared>,
-    submodule: Submodule,
-    entry: EngineEntry,
+    /// By profile: changing the profile of a context would stop the stream.
+    bindings: BTreeMap<usize, Binding>,
+    engine: Engine,
     /// Keeps the engine from being unloaded.
     _user: Rc<()>,
-    profile: Option<usize>,
-    sizes: Sizes,
-    /// Shape of every output at `sizes`.
-    shapes: BTreeMap<String, Vec<usize>>,
-    bound: BTreeMap<String, Arc<Buffer>>,
-    activations: Option<Arc<Buffer>>,
-    /// By port: what host inputs are copied to, and what outputs are written to.
+    submodule: Submodule,
+    entry: EngineEntry,
+    buffers: Buffers,
+}
+
+/// By port: what host inputs are copied to, and what outputs are written to.
+struct Buffers {
     pools: BTreeMap<String, Pool<Memory>>,
+    submodule: Submodule,
+    shared: Rc<Shared>,
+}
+
+impl Buffers {
+    fn take(
+        &mut self,
+        port: &str,
+        dtype: DType,
+        shape: &[usize],
+    ) -> Result<Arc<Memory>, BackendError> {
+        let bytes = shape.iter().product::<usize>() * dtype.bytes();
+        let pool = self.pools.entry(port.into()).or_default();
+        pool.take(bytes, |bytes| self.shared.allocate(self.submodule, bytes))
+    }
 }
 
 impl TensorRtSession {
     pub(super) fn new(
         shared: Rc<Shared>,
         submodule: Submodule,
-        engine: &Engine,
+        entry: EngineEntry,
+        engine: Engine,
         user: Rc<()>,
-    ) -> Result<Self, BackendError> {
-        let entry = shared.engines.engine(submodule).cloned();
-        let entry = entry.ok_or(BackendError::MissingSubmodule { submodule })?;
-        let context = engine.context();
-        let context = context.map_err(|source| EngineError::TensorRt { submodule, source })?;
-        Ok(Self {
-            context,
-            shared,
-            submodule,
-            entry,
-            _user: user,
-            profile: None,
-            sizes: Sizes::new(),
-            shapes: BTreeMap::new(),
-            bound: BTreeMap::new(),
-            activations: None,
-            pools: BTreeMap::new(),
-        })
+    ) -> Self {
+        let buffers = Buffers { pools: BTreeMap::new(), submodule, shared };
+        Self { bindings: BTreeMap::new(), engine, _user: user, submodule, entry, buffers }
     }
 
-    /// Profile and shapes for `inputs`, where they differ from those of the last run.
-    fn resize(&mut self, inputs: &[(&str, &Tensor)]) -> Result<(), BackendError> {
+    /// The profile of `inputs`, whose context has their shapes and the activation buffer.
+    fn prepare(&mut self, inputs: &[(&str, &Tensor)]) -> Result<usize, BackendError> {
         let shape_of = |wanted: &str| {
             let found = inputs.iter().find(|(name, _)| *name == wanted);
             found.map_or(&[][..], |(_, tensor)| tensor.shape())
         };
-        let submodule = self.submodule;
+        let (submodule, shared) = (self.submodule, &self.buffers.shared);
         let sizes = sizes::bind(submodule, &self.entry.inputs, shape_of)?;
-        if self.profile.is_some() && sizes == self.sizes {
-            return Ok(());
-        }
         let profile = sizes::require(submodule, &self.entry.profiles, &sizes, ANY_WORKLOAD)?;
         let failed = |source| EngineError::TensorRt { submodule, source };
-        if self.profile != Some(profile) {
-            self.profile = None;
-            self.context.set_profile(profile, &self.shared.gpu.stream).map_err(failed)?;
+        if !self.bindings.contains_key(&profile) {
+            let binding = Binding::new(&self.engine, profile, &shared.gpu.stream);
+            self.bindings.insert(profile, binding.map_err(failed)?);
         }
-        for (name, tensor) in inputs {
-            let shape: Vec<_> = tensor.shape().iter().map(|&size| size as i64).collect();
-            self.context.set_shape(name, &shape).map_err(failed)?;
+        if let Some(binding) = self.bindings.get_mut(&profile) {
+            binding.resize(sizes, inputs, &self.entry.outputs).map_err(failed)?;
+            binding.share(shared.activations()).map_err(failed)?;
         }
-        self.shapes.clear();
-        for port in &self.entry.outputs {
-            let shape = self.context.shape(&port.name).map_err(failed)?;
-            let shape = shape.into_iter().map(|size| size as usize).collect();
-            self.shapes.insert(port.name.clone(), shape);
-        }
-        (self.profile, self.sizes) = (Some(profile), sizes);
-        Ok(())
+        Ok(profile)
     }
+}
 
-    /// Gives the context the shared activation buffer, which may have grown.
-    fn share_activations(&mut self) -> Result<(), BackendError> {
-        let shared = self.shared.activations();
-        let same = match (&shared, &self.activations) {
-            (Some(shared), Some(known)) => Arc::ptr_eq(shared, known),
-            _ => false,
-        };
-        if let Some(buffer) = shared.filter(|_| !same) {
-            self.context.set_memory(Arc::clone(&buffer)).map_err(|e| self.failed(e))?;
-            self.activations = Some(buffer);
-        }
-        Ok(())
-    }
+/// One run with the context of a profile.
+struct Turn<'a> {
+    binding: &'a mut Binding,
+    buffers: &'a mut Buffers,
+    entry: &'a EngineEntry,
+}
 
+impl Turn<'_> {
     /// Binds what a tensor is in, or a copy of it if it is in host memory.
     fn feed(&mut self, name: &str, tensor: &Tensor) -> Result<(), BackendError> {
         if let Tensor::Device(tensor) = tensor {
-            return self.bind(name, &tensor.memory().buffer);
+            return self.bind(name, tensor.memory());
         }
         let port = self.entry.inputs.iter().find(|port| port.name == name);
         let dtype = port.map_or(tensor.dtype(), |port| port.dtype);
-        let bytes = tensor.shape().iter().product::<usize>() * dtype.bytes();
-        let memory = self.memory(name, bytes)?;
-        let buffer = &memory.buffer;
-        self.shared.gpu.upload(tensor, dtype, buffer).map_err(|e| self.failed(e))?;
-        self.bind(name, buffer)
+        let memory = self.buffers.take(name, dtype, tensor.shape())?;
+        let uploaded = self.buffers.shared.gpu.upload(tensor, dtype, &memory.buffer);
+        uploaded.map_err(|e| self.failed(e))?;
+        self.bind(name, &memory)
     }
 
     /// Binds every output to memory that nobody holds.
     fn outputs(&mut self) -> Result<BTreeMap<String, Tensor>, BackendError> {
-        let ports: Vec<_> =
-            self.entry.outputs.iter().map(|port| (port.name.clone(), port.dtype)).collect();
         let mut outputs = BTreeMap::new();
-        for (name, dtype) in ports {
-            let shape = self.shapes.get(&name).cloned().unwrap_or_default();
-            let bytes = shape.iter().product::<usize>() * dtype.bytes();
-            let memory = self.memory(&name, bytes)?;
-            self.bind(&name, &memory.buffer)?;
-            outputs.insert(name, Tensor::Device(DeviceTensor::new(dtype, shape, memory)));
+        for port in &self.entry.outputs {
+            let shape = self.binding.shape(&port.name);
+            let memory = self.buffers.take(&port.name, port.dtype, &shape)?;
+            self.bind(&port.name, &memory)?;
+            let tensor = DeviceTensor::new(port.dtype, shape, memory);
+            outputs.insert(port.name.clone(), Tensor::Device(tensor));
         }
         Ok(outputs)
     }
 
-    fn memory(&mut self, name: &str, bytes: usize) -> Result<Arc<Memory>, BackendError> {
-        let (shared, submodule) = (&self.shared, self.submodule);
-        let pool = self.pools.entry(name.into()).or_default();
-        pool.take(bytes, |bytes| shared.allocate(submodule, bytes))
-    }
-
-    fn bind(&mut self, name: &str, buffer: &Arc<Buffer>) -> Result<(), BackendError> {
-        if self.bound.get(name).is_some_and(|known| Arc::ptr_eq(known, buffer)) {
-            return Ok(());
-        }
-        self.context.bind(name, Arc::clone(buffer), 0).map_err(|e| self.failed(e))?;
-        self.bound.insert(name.into(), Arc::clone(buffer));
-        Ok(())
+    fn bind(&mut self, name: &str, memory: &Memory) -> Result<(), BackendError> {
+        Ok(self.binding.bind(name, &memory.buffer).map_err(|e| self.failed(e))?)
     }
 
     fn enqueue(&mut self) -> Result<(), BackendError> {
-        let stream = self.shared.gpu.stream.clone();
+        let stream = self.buffers.shared.gpu.stream.clone();
         let start = stream.record().map_err(|e| self.failed(e))?;
-        self.context.enqueue(&stream).map_err(|e| self.failed(e))?;
+        self.binding.enqueue(&stream).map_err(|e| self.failed(e))?;
         let end = stream.record().map_err(|e| self.failed(e))?;
-        self.shared.note_run(TimedRun { submodule: self.submodule, start, end });
+        let submodule = self.buffers.submodule;
+        self.buffers.shared.note_run(TimedRun { submodule, start, end });
         Ok(())
     }
 
     fn failed(&self, source: Error) -> EngineError {
-        EngineError::TensorRt { submodule: self.submodule, source }
+        EngineError::TensorRt { submodule: self.buffers.submodule, source }
     }
 }
 
@@ -171,13 +142,14 @@ impl Session for TensorRtSession {
     /// Queues the run; outputs are waited for where they are read.
     fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Outputs, BackendError> {
         check_inputs(self.submodule, &self.entry.inputs, inputs)?;
-        self.resize(inputs)?;
-        self.share_activations()?;
+        let profile = self.prepare(inputs)?;
+        let binding = self.bindings.get_mut(&profile).expect("invariant: prepare made it");
+        let mut turn = Turn { binding, buffers: &mut self.buffers, entry: &self.entry };
         for (name, tensor) in inputs {
-            self.feed(name, tensor)?;
+            turn.feed(name, tensor)?;
         }
-        let outputs = self.outputs()?;
-        self.enqueue()?;
+        let outputs = turn.outputs()?;
+        turn.enqueue()?;
         Ok(Outputs::new(self.submodule, outputs))
     }
 }
