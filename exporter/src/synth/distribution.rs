@@ -49,13 +49,28 @@ fn weight_std(preset: Preset, component: Component, name: &str, shape: &[usize])
     let residual = of_block || RESIDUAL.iter().any(|end| name.ends_with(end));
     // T5 does not divide its scores by the root of the head size: its queries are small instead.
     let query = component == Component::TextEncoder && name.ends_with("SelfAttention.q.weight");
-    // Two layers in each stack, two writes per layer.
-    let divisor: f64 = if residual {
-        4.0
+    // Two writes per layer.
+    let divisor = if residual {
+        2.0 * preset.layers(component) as f64
     } else if query {
         64.0
     } else {
         1.0
     };
     plain / divisor.sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_stack_of_any_depth_adds_to_its_residual_has_one_size() {
+        let std = |preset, name| of(preset, Component::Transformer, name, &[5120, 13824]).1;
+        let (plain, residual) = ("blocks.7.ffn.net.0.proj.weight", "blocks.7.ffn.net.2.weight");
+        for (preset, layers) in [(Preset::Slim, 2.0f64), (Preset::Full, 40.0)] {
+            assert_eq!(std(preset, plain), 0.02);
+            assert!((std(preset, residual) - 0.02 / (2.0 * layers).sqrt()).abs() < 1e-15);
+        }
+    }
 }

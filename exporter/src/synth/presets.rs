@@ -1,5 +1,6 @@
 //! Sizes and configs of the synthetic checkpoints.
 
+use bernini_graphs::Component;
 use bernini_graphs::models::{Configs, PlannerConfigs};
 use serde_json::{Value, json};
 
@@ -33,6 +34,18 @@ impl Preset {
         match self {
             Self::Tiny | Self::Full => StoredType::F32,
             Self::Slim => StoredType::Bf16,
+        }
+    }
+
+    /// Layers that write to one residual stream. Whatever tiny has, its weights are goldens'.
+    pub(super) fn layers(self, component: Component) -> usize {
+        match (self, component) {
+            (Self::Full, Component::PlannerLm) => 28,
+            (Self::Full, Component::Vision) => 32,
+            (Self::Full, Component::FlowHead) => 16,
+            (Self::Full, Component::TextEncoder) => 24,
+            (Self::Full, Component::Transformer | Component::Transformer2) => 40,
+            _ => 2,
         }
     }
 
@@ -181,6 +194,14 @@ mod tests {
             assert!(preset.first_special() >= qwen::pieces());
             assert_eq!(c.transformer.text_dim, c.text_encoder.d_model);
             assert!(c.text_encoder.vocab_size > preset.pieces());
+            if preset == Preset::Full {
+                let layers = |component| preset.layers(component);
+                assert_eq!(layers(Component::Transformer2), c.transformer_2.num_layers);
+                assert_eq!(layers(Component::TextEncoder), c.text_encoder.num_layers);
+                assert_eq!(layers(Component::PlannerLm), planner.lm.num_hidden_layers);
+                assert_eq!(layers(Component::Vision), planner.vision.depth);
+                assert_eq!(layers(Component::FlowHead), planner.flow_head.depth);
+            }
         }
     }
 }
