@@ -21,7 +21,7 @@ Workloads:
              any target, and its sources as the VAE sees them; one frame is a picture;
              sides are multiples of 16, frames 4n + 1
 
-Engines run at exactly these sizes; prompts, planner and context may be of any length.
+Engines run at exactly these sizes; prompts and source clips may be of any usual length.
 Weights are held once: all workloads share one engine per submodule.
 
 A build that is stopped goes on where it was. An engine is built again only if its graph,
