@@ -283,8 +283,6 @@ pub mod transformer {
     pub const KEYS: &str = "keys";
     /// `[layers, 1, heads, context, head_dim]`: cross-attention values.
     pub const VALUES: &str = "values";
-    /// f32 `[1, 1, 1, context]`: 0, or a large negative number on padding.
-    pub const CONTEXT_BIAS: &str = "context_bias";
     /// f32 `[1, tokens, 64]`: velocity of every token.
     pub const VELOCITY: &str = "velocity";
 }

@@ -9,9 +9,7 @@ use std::array;
 use crate::config::TransformerConfig;
 use crate::graph::Layout;
 use crate::nn::{attention, layer_norm, rotate_half};
-use crate::submodule::transformer::{
-    CONTEXT_BIAS, KEYS, ROPE_COS, ROPE_SIN, T_EMBED, TOKENS, VALUES, VELOCITY,
-};
+use crate::submodule::transformer::{KEYS, ROPE_COS, ROPE_SIN, T_EMBED, TOKENS, VALUES, VELOCITY};
 use crate::{DType, Dim, GraphBuilder, Scope, Value};
 
 /// Shift, scale and gate of one half of a block: f32 `[1, 1, dim]` each.
@@ -41,8 +39,6 @@ struct Conditioning<'g> {
     rope: (Value<'g>, Value<'g>),
     /// `[layers, 1, heads, context, head_dim]` each.
     keys_values: (Value<'g>, Value<'g>),
-    /// `[1, 1, 1, context]`.
-    context_bias: Value<'g>,
 }
 
 /// Traces the expert over `tokens` tokens and `context` context rows.
@@ -52,12 +48,11 @@ pub fn transformer(g: &GraphBuilder<'_>, c: &TransformerConfig) {
     let half = Dim::from(c.attention_head_dim / 2);
     let compute = g.precision.compute();
     let tokens = g.input(TOKENS, DType::F32, &[one.clone(), n.clone(), c.token_dim().into()]);
-    let t_embed = g.input(T_EMBED, DType::F32, &[one.clone(), c.freq_dim.into()]);
+    let t_embed = g.input(T_EMBED, DType::F32, &[one, c.freq_dim.into()]);
     let rope =
         [ROPE_COS, ROPE_SIN].map(|name| g.input(name, DType::F32, &[n.clone(), half.clone()]));
     let cached = keys_values_shape(c, &l);
     let keys_values = [KEYS, VALUES].map(|name| g.input(name, compute, &cached));
-    let context_bias = g.input(CONTEXT_BIAS, DType::F32, &[one.clone(), one.clone(), one, l]);
 
     let s = g.root();
     let (temb, timestep_proj) = time_conditioning(&s.at("condition_embedder").f32(), c, t_embed);
@@ -65,7 +60,6 @@ pub fn transformer(g: &GraphBuilder<'_>, c: &TransformerConfig) {
         timestep_proj,
         rope: (rope[0].to_compute(), rope[1].to_compute()),
         keys_values: (keys_values[0], keys_values[1]),
-        context_bias: context_bias.to_compute(),
     };
     let x = patch_embedding(&s, c, tokens.to_compute());
     let x = (0..c.num_layers).fold(x, |x, i| block(&s.at("blocks").at(i), c, x, i, &conditioning));
@@ -170,8 +164,7 @@ fn cross_attention<'g>(
 ) -> Value<'g> {
     let q = s.rms_norm("norm_q", s.linear("to_q", x, c.dim()), c.eps, Layout::AsIs);
     let (k, v) = (given.keys_values.0.index(layer), given.keys_values.1.index(layer));
-    let bias = Some(given.context_bias);
-    let y = attention(heads(c, q), k, v, Some(softmax_scale(c)), bias);
+    let y = attention(heads(c, q), k, v, Some(softmax_scale(c)), None);
     s.linear("to_out.0", merge(y), c.dim())
 }
 

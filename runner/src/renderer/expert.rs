@@ -3,7 +3,7 @@
 use bernini_graphs::Submodule;
 use bernini_graphs::config::TransformerConfig;
 use bernini_graphs::submodule::transformer::{
-    CONTEXT, CONTEXT_BIAS, KEYS, ROPE_COS, ROPE_SIN, T_EMBED, TOKENS, VALUES, VELOCITY,
+    CONTEXT, KEYS, ROPE_COS, ROPE_SIN, T_EMBED, TOKENS, VALUES, VELOCITY,
 };
 use ndarray::{Array2, Array4, Axis};
 
@@ -43,23 +43,20 @@ impl Noise {
 pub struct ExpertContext {
     keys: Tensor,
     values: Tensor,
-    bias: Tensor,
 }
 
 impl ExpertContext {
     /// Computes them from text hidden states `[rows, text_dim]`, zero rows included.
     pub fn new(session: &mut dyn Session, context: &Array2<f32>) -> Result<Self, BackendError> {
-        let bias = Tensor::zeros(&[1, 1, 1, context.nrows()]);
         let context = Tensor::from(context.clone().insert_axis(Axis(0)));
         let mut outputs = session.run(&[(CONTEXT, &context)])?;
-        Ok(Self { keys: outputs.take(KEYS)?, values: outputs.take(VALUES)?, bias })
+        Ok(Self { keys: outputs.take(KEYS)?, values: outputs.take(VALUES)? })
     }
 
     /// Keeps everything where sessions of `backend` read it.
     pub fn resident(self, backend: &dyn Backend) -> Result<Self, BackendError> {
-        let Self { keys, values, bias } = self;
-        let [keys, values, bias] = [keys, values, bias].map(|tensor| backend.resident(tensor));
-        Ok(Self { keys: keys?, values: values?, bias: bias? })
+        let [keys, values] = [self.keys, self.values].map(|tensor| backend.resident(tensor));
+        Ok(Self { keys: keys?, values: values? })
     }
 }
 
@@ -96,7 +93,6 @@ impl Expert {
             (ROPE_SIN, &tokens.rope_sin),
             (KEYS, &context.keys),
             (VALUES, &context.values),
-            (CONTEXT_BIAS, &context.bias),
         ])?;
         let velocity = outputs.take_f32_rows(VELOCITY, tokens.target.tokens())?;
         Ok(unpack(velocity.view(), tokens.target))
