@@ -6,7 +6,7 @@ use bernini_graphs::config::PlannerConfig;
 use bernini_graphs::submodule::planner_lm::{
     BIAS, EMBEDS, HIDDEN, KEYS, PAST_KEYS, PAST_VALUES, ROPE_COS, ROPE_SIN, VALUES,
 };
-use ndarray::{Array3, Array4, Axis, stack};
+use ndarray::{Array3, Axis, stack};
 
 use super::mask::{prefix_bias, target_bias};
 use super::positions::{mrope, positions};
@@ -34,15 +34,12 @@ pub(super) struct Prefix {
     pub(super) hidden: Array3<f32>,
 }
 
-impl Prefix {
-    /// The prefixes of some of the branches.
-    pub(super) fn select(&self, branches: &[usize]) -> Result<Self, BackendError> {
-        Ok(Self {
-            keys: self.keys.select(1, branches)?,
-            values: self.values.select(1, branches)?,
-            hidden: self.hidden.select(Axis(0), branches),
-        })
-    }
+/// What the target is run against: some branches of a prefix, and all else that stays the same
+/// from pass to pass.
+pub(super) struct Behind {
+    past: [Tensor; 2],
+    rope: [Tensor; 2],
+    bias: Tensor,
 }
 
 impl LanguageModel {
@@ -67,20 +64,35 @@ impl LanguageModel {
         let nothing = Tensor::zeros(&size);
         let rope = self.rope(streams, longest, |stream| stream.prefix().collect());
         let bias = prefix_bias(streams);
-        self.run(embeds, rope, bias, [&nothing, &nothing])
+        let past = [nothing.clone(), nothing];
+        self.run(embeds, &Behind { past, rope, bias: bias.into() })
     }
 
-    /// Hidden states of the target of `streams`, f32 `[branches, target, hidden_size]`, as the
-    /// embeddings are.
+    /// Prepares passes of the target of `streams`, which are the branches `chosen` of `prefix`.
+    pub(super) fn behind(
+        &self,
+        backend: &dyn Backend,
+        streams: &[&TokenStream],
+        chosen: &[usize],
+        prefix: &Prefix,
+    ) -> Result<Behind, BackendError> {
+        let tokens = streams.iter().map(|stream| stream.target.range().len()).max().unwrap_or(0);
+        let [cos, sin] = self.rope(streams, tokens, |stream| stream.target.range().collect());
+        let bias = target_bias(streams, prefix.hidden.dim().1);
+        Ok(Behind {
+            past: [prefix.keys.select(1, chosen)?, prefix.values.select(1, chosen)?],
+            rope: [backend.resident(cos)?, backend.resident(sin)?],
+            bias: backend.resident(bias.into())?,
+        })
+    }
+
+    /// Hidden states of the target, f32 `[branches, target, hidden_size]`, as the embeddings are.
     pub(super) fn target(
         &mut self,
-        streams: &[&TokenStream],
+        behind: &Behind,
         embeds: Array3<f32>,
-        prefix: &Prefix,
     ) -> Result<Array3<f32>, BackendError> {
-        let rope = self.rope(streams, embeds.dim().1, |stream| stream.target.range().collect());
-        let bias = target_bias(streams, prefix.hidden.dim().1);
-        Ok(self.run(embeds, rope, bias, [&prefix.keys, &prefix.values])?.hidden)
+        Ok(self.run(embeds, behind)?.hidden)
     }
 
     /// Rotary tables `[branches, longest, head_dim / 2]` of the tokens that `choose` picks.
@@ -108,22 +120,17 @@ impl LanguageModel {
         [joined(|table| &table.cos), joined(|table| &table.sin)]
     }
 
-    fn run(
-        &mut self,
-        embeds: Array3<f32>,
-        [cos, sin]: [Tensor; 2],
-        bias: Array4<f32>,
-        [past_keys, past_values]: [&Tensor; 2],
-    ) -> Result<Prefix, BackendError> {
+    fn run(&mut self, embeds: Array3<f32>, behind: &Behind) -> Result<Prefix, BackendError> {
         self.passes += embeds.dim().0;
-        let [embeds, bias] = [Tensor::from(embeds), Tensor::from(bias)];
+        let embeds = Tensor::from(embeds);
+        let Behind { past: [past_keys, past_values], rope: [cos, sin], bias } = behind;
         let mut outputs = self.session.run(&[
             (EMBEDS, &embeds),
-            (ROPE_COS, &cos),
-            (ROPE_SIN, &sin),
+            (ROPE_COS, cos),
+            (ROPE_SIN, sin),
             (PAST_KEYS, past_keys),
             (PAST_VALUES, past_values),
-            (BIAS, &bias),
+            (BIAS, bias),
         ])?;
         Ok(Prefix {
             hidden: outputs.take_f32(HIDDEN)?,

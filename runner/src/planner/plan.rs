@@ -9,7 +9,7 @@ use ndarray::{Array2, Array3, ArrayView2, Axis, concatenate};
 
 use super::flow_schedule::guidance_chain;
 use super::head::Head;
-use super::language_model::{LanguageModel, Prefix};
+use super::language_model::{Behind, LanguageModel, Prefix};
 use super::maskgit::{RevealSteps, reveal_order};
 use super::stream::{Branch, PlannerText, TokenStream, Visual};
 use super::tokenizer::QwenTokenizer;
@@ -134,7 +134,7 @@ impl<'a> Planner<'a> {
         let branches = self.branches(brief, &guidance.branches)?;
         let guided: Vec<_> = guidance.branches.iter().map(|&b| branches.index(b)).collect();
         let mut prefix = self.prefix(brief, &branches)?;
-        let mut guided_prefix = prefix.select(&guided)?;
+        let mut behind = self.behind(&branches, &guided, &prefix)?;
 
         let tokens = brief.target.visual.grid.tokens();
         let steps = settings.vit_denoising_step;
@@ -148,10 +148,10 @@ impl<'a> Planner<'a> {
             }
             if settings.reference_schedule {
                 prefix = self.prefix(brief, &branches)?;
-                guided_prefix = prefix.select(&guided)?;
+                behind = self.behind(&branches, &guided, &prefix)?;
             }
             if !reveal.is_empty() {
-                let hidden = self.target_hidden(&branches, &guided, &target, &guided_prefix)?;
+                let hidden = self.target_hidden(guided.len(), &target, &behind)?;
                 draw(&mut head, &mut rng, &hidden, &reveal, &mut target)?;
             }
             step();
@@ -203,18 +203,28 @@ impl<'a> Planner<'a> {
         Ok(rows)
     }
 
+    /// What the target is run against in the branches `chosen`.
+    fn behind(
+        &self,
+        branches: &Branches,
+        chosen: &[usize],
+        prefix: &Prefix,
+    ) -> Result<Behind, PlannerError> {
+        let streams = branches.chosen(chosen);
+        Ok(self.language_model.behind(self.backend, &streams, chosen, prefix)?)
+    }
+
     /// Hidden states `[branches, target, hidden_size]` of the same `target` in each branch.
     fn target_hidden(
         &mut self,
-        branches: &Branches,
-        chosen: &[usize],
+        branches: usize,
         target: &Array2<f32>,
-        prefix: &Prefix,
+        behind: &Behind,
     ) -> Result<Array3<f32>, PlannerError> {
         let (tokens, width) = target.dim();
-        let embeds = target.broadcast((chosen.len(), tokens, width));
+        let embeds = target.broadcast((branches, tokens, width));
         let embeds = embeds.expect("invariant: a leading axis broadcasts").to_owned();
-        Ok(self.language_model.target(&branches.chosen(chosen), embeds, prefix)?)
+        Ok(self.language_model.target(behind, embeds)?)
     }
 
     /// One more pass over the finished target, and the rows of all contexts.
@@ -225,7 +235,8 @@ impl<'a> Planner<'a> {
         target: Array2<f32>,
     ) -> Result<Planned, PlannerError> {
         let [cond, uncond] = [Branch::Cond, Branch::Uncond].map(|b| branches.index(b));
-        let hidden = self.target_hidden(branches, &[cond], &target, &prefix.select(&[cond])?)?;
+        let behind = self.behind(branches, &[cond], prefix)?;
+        let hidden = self.target_hidden(1, &target, &behind)?;
         let stream = &branches.streams[cond];
         let (start, kept) = (stream.target.start, stream.prefix_len());
         let own = prefix.hidden.index_axis(Axis(0), cond);
