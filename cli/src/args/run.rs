@@ -241,3 +241,19 @@ impl Args for RunArgs {
         RunFlags::augment_args_for_update(command)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_a_unit_or_are_bytes() {
+        for (text, bytes) in [("60GiB", 60 << 30), ("0.5 MiB", 1 << 19), ("3KiB", 3072), ("77", 77)]
+        {
+            assert_eq!(text.parse(), Ok(Bytes(bytes)), "{text}");
+        }
+        for text in ["", "GiB", "0", "-1GiB", "60GB", "NaN", "infGiB", "60 gib"] {
+            assert!(text.parse::<Bytes>().is_err(), "{text}");
+        }
+    }
+}
