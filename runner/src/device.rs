@@ -32,9 +32,9 @@ impl Gpu {
         Ok(Arc::new(Memory { buffer, gpu: self.clone() }))
     }
 
-    /// A host tensor on the GPU in its own type; one that is there already stays.
-    pub(crate) fn resident(&self, tensor: Tensor) -> Result<DeviceTensor, Error> {
-        let (dtype, shape) = (tensor.dtype(), tensor.shape().to_vec());
+    /// A host tensor on the GPU as `dtype`; one that is there already stays as it is.
+    pub(crate) fn resident(&self, tensor: Tensor, dtype: DType) -> Result<DeviceTensor, Error> {
+        let shape = tensor.shape().to_vec();
         if let Tensor::Device(tensor) = tensor {
             return Ok(tensor);
         }

@@ -21,6 +21,9 @@ pub struct BenchArgs {
     /// Runs before those
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub warmup: u32,
+    /// Also time every layer of an engine once, for the JSON report
+    #[arg(long)]
+    pub layers: bool,
     /// What PyTorch does on the same GPU: a file of bench/peer_torch.py
     #[arg(long, value_name = "FILE")]
     pub peers: Option<PathBuf>,

@@ -53,6 +53,17 @@ pub struct DeviceUse {
 pub trait Session {
     /// Runs once: every input of the contract by name, every output of it back.
     fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Outputs, BackendError>;
+
+    /// The tensor where the input `name` is read without a copy, in the input's own type.
+    fn resident(&self, name: &str, tensor: Tensor) -> Result<Tensor, BackendError> {
+        let _ = name;
+        Ok(tensor)
+    }
+
+    /// Runs once and gives every layer with its milliseconds; nothing where a backend cannot tell.
+    fn layers(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, f32)>, BackendError> {
+        self.run(inputs).map(|_| vec![])
+    }
 }
 
 /// Outputs of one run by name.

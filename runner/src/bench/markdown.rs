@@ -75,7 +75,7 @@ mod tests {
         let (all, steps) = jobs(&shape, None, 0.875).unwrap();
         let timings = all.iter().filter(|job| job.submodule.stem() != "transformer_2");
         let timings =
-            timings.map(|job| Timing::new(job, [0, 4_000_000_000, 0], vec![3.0, 1.0, 2.0]));
+            timings.map(|job| Timing::new(job, [0, 4_000_000_000, 0], vec![3.0, 1.0, 2.0], vec![]));
         let machine = Machine {
             gpu: None,
             tensorrt: None,

@@ -18,14 +18,25 @@ pub struct Graph<'a> {
     pub work: &'a WorkEntry,
 }
 
-/// Times `iterations` runs of a job after `warmup` others: on a GPU its own time, else wall time.
+/// How often a job runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Repeat {
+    /// Runs before those that count.
+    pub warmup: usize,
+    /// Runs that count.
+    pub iterations: usize,
+    /// Whether one run more is timed layer by layer.
+    pub layers: bool,
+}
+
+/// Times a job: on a GPU by the GPU's own clock, else wall time.
 ///
 /// `None` where the manifest's ports and the job's sizes do not go together.
 pub fn measure(
     backend: &dyn Backend,
     graph: Graph<'_>,
     job: &Job,
-    [warmup, iterations]: [usize; 2],
+    Repeat { warmup, iterations, layers }: Repeat,
 ) -> Result<Option<Timing>, BackendError> {
     let made_up = inputs::random(graph.inputs, &job.sizes);
     let flops = graph.work.flops(&job.sizes);
@@ -33,8 +44,8 @@ pub fn measure(
     let mut session = backend.load(job.submodule)?;
     let tensors: BTreeMap<String, _> = made_up
         .into_iter()
-        .map(|(name, tensor)| Ok((name, backend.resident(tensor)?)))
-        .collect::<Result<_, BackendError>>()?;
+        .map(|(name, tensor)| session.resident(&name, tensor).map(|tensor| (name, tensor)))
+        .collect::<Result<_, _>>()?;
     let feed: Vec<_> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     backend.device_use()?;
     let mut milliseconds = vec![];
@@ -47,5 +58,6 @@ pub fn measure(
             milliseconds.push(1e3 * seconds);
         }
     }
-    Ok(Some(Timing::new(job, flops, milliseconds)))
+    let layers = if layers { session.layers(&feed)? } else { vec![] };
+    Ok(Some(Timing::new(job, flops, milliseconds, layers)))
 }

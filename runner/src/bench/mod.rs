@@ -10,5 +10,5 @@ mod measure;
 mod report;
 
 pub use jobs::{Clip, Job, Shape, jobs};
-pub use measure::{Graph, measure};
+pub use measure::{Graph, Repeat, measure};
 pub use report::{BenchReport, Machine, Peers, StageTime, Timing};

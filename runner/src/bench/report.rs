@@ -31,10 +31,18 @@ pub struct Timing {
     pub roofline_share: Option<f64>,
     /// The fastest peer at this work: what it is, and its milliseconds.
     pub peer: Option<(String, f64)>,
+    /// Layers of one run in order, with their milliseconds, where they were asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<(String, f32)>,
 }
 
 impl Timing {
-    pub(super) fn new(job: &Job, flops: [usize; 3], milliseconds: Vec<f64>) -> Self {
+    pub(super) fn new(
+        job: &Job,
+        flops: [usize; 3],
+        milliseconds: Vec<f64>,
+        layers: Vec<(String, f32)>,
+    ) -> Self {
         let sizes: Vec<_> = job.sizes.iter().map(|(name, size)| format!("{name}={size}")).collect();
         let mut sorted = milliseconds.clone();
         sorted.sort_by(f64::total_cmp);
@@ -52,6 +60,7 @@ impl Timing {
             flops,
             roofline_share: None,
             peer: None,
+            layers,
         }
     }
 
@@ -178,7 +187,7 @@ impl BenchReport {
 fn seconds(stage: &str, jobs: &[Job], timings: &[Timing]) -> Option<f64> {
     let jobs = jobs.iter().filter(|job| stage_of(job.submodule) == stage);
     jobs.map(|job| {
-        let name = Timing::new(job, [0; 3], vec![]).name;
+        let name = Timing::new(job, [0; 3], vec![], vec![]).name;
         let timing = timings.iter().find(|timing| timing.name == name)?;
         Some(timing.p50 * job.runs as f64 / 1e3)
     })

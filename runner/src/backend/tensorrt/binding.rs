@@ -81,6 +81,11 @@ impl Binding {
         Ok(())
     }
 
+    /// One run, timed layer by layer in milliseconds.
+    pub(super) fn layers(&mut self, stream: &Stream) -> Result<Vec<(String, f32)>, Error> {
+        self.context.profile_layers(stream)
+    }
+
     /// Queues one run.
     pub(super) fn enqueue(&mut self, stream: &Stream) -> Result<(), Error> {
         self.context.enqueue(stream)

@@ -80,7 +80,8 @@ impl Backend for TensorRt {
     }
 
     fn resident(&self, tensor: Tensor) -> Result<Tensor, BackendError> {
-        Ok(Tensor::Device(self.shared.gpu.resident(tensor)?))
+        let dtype = tensor.dtype();
+        Ok(Tensor::Device(self.shared.gpu.resident(tensor, dtype)?))
     }
 
     fn device_use(&self) -> Result<Option<DeviceUse>, BackendError> {

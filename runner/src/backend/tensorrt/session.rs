@@ -83,6 +83,22 @@ impl TensorRtSession {
         }
         Ok(profile)
     }
+
+    /// A run that lacks nothing but to be queued, and its outputs.
+    fn turn(
+        &mut self,
+        inputs: &[(&str, &Tensor)],
+    ) -> Result<(Turn<'_>, BTreeMap<String, Tensor>), BackendError> {
+        check_inputs(self.submodule, &self.entry.inputs, inputs)?;
+        let profile = self.prepare(inputs)?;
+        let binding = self.bindings.get_mut(&profile).expect("invariant: prepare made it");
+        let mut turn = Turn { binding, buffers: &mut self.buffers, entry: &self.entry };
+        for (name, tensor) in inputs {
+            turn.feed(name, tensor)?;
+        }
+        let outputs = turn.outputs()?;
+        Ok((turn, outputs))
+    }
 }
 
 /// One run with the context of a profile.
@@ -98,8 +114,7 @@ impl Turn<'_> {
         if let Tensor::Device(tensor) = tensor {
             return self.bind(name, tensor.memory());
         }
-        let port = self.entry.inputs.iter().find(|port| port.name == name);
-        let dtype = port.map_or(tensor.dtype(), |port| port.dtype);
+        let dtype = input_type(self.entry, name, tensor);
         let memory = self.buffers.take(name, dtype, tensor.shape())?;
         let uploaded = self.buffers.shared.gpu.upload(tensor, dtype, &memory.buffer);
         uploaded.map_err(|e| self.failed(e))?;
@@ -138,18 +153,29 @@ impl Turn<'_> {
     }
 }
 
+/// Type of the input `name` of an engine.
+fn input_type(entry: &EngineEntry, name: &str, tensor: &Tensor) -> DType {
+    let port = entry.inputs.iter().find(|port| port.name == name);
+    port.map_or(tensor.dtype(), |port| port.dtype)
+}
+
 impl Session for TensorRtSession {
     /// Queues the run; outputs are waited for where they are read.
     fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Outputs, BackendError> {
-        check_inputs(self.submodule, &self.entry.inputs, inputs)?;
-        let profile = self.prepare(inputs)?;
-        let binding = self.bindings.get_mut(&profile).expect("invariant: prepare made it");
-        let mut turn = Turn { binding, buffers: &mut self.buffers, entry: &self.entry };
-        for (name, tensor) in inputs {
-            turn.feed(name, tensor)?;
-        }
-        let outputs = turn.outputs()?;
+        let submodule = self.submodule;
+        let (mut turn, outputs) = self.turn(inputs)?;
         turn.enqueue()?;
-        Ok(Outputs::new(self.submodule, outputs))
+        Ok(Outputs::new(submodule, outputs))
+    }
+
+    fn resident(&self, name: &str, tensor: Tensor) -> Result<Tensor, BackendError> {
+        let dtype = input_type(&self.entry, name, &tensor);
+        Ok(Tensor::Device(self.buffers.shared.gpu.resident(tensor, dtype)?))
+    }
+
+    fn layers(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, f32)>, BackendError> {
+        let (turn, _outputs) = self.turn(inputs)?;
+        let stream = turn.buffers.shared.gpu.stream.clone();
+        Ok(turn.binding.layers(&stream).map_err(|e| turn.failed(e))?)
     }
 }
