@@ -48,6 +48,11 @@ impl Export {
         &self.manifest
     }
 
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Tables, configs and tokenizer files.
     pub fn package(&self) -> &Package {
         &self.package

@@ -37,6 +37,7 @@ mod tensor;
 pub mod text;
 mod text_encoder;
 mod vae;
+pub mod verify;
 
 pub use device::DeviceTensor;
 pub use tensor::Tensor;

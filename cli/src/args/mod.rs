@@ -6,6 +6,7 @@ mod calibrate;
 mod inputs;
 mod run;
 mod settings;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -18,6 +19,7 @@ pub use calibrate::CalibrateArgs;
 pub use inputs::{check_outputs, check_sources, settings};
 pub use run::{RunArgs, RunFlags};
 pub use settings::Settings;
+pub use verify::{Level, VerifyArgs};
 
 /// Bernini video generation without Python: export, run, inspect.
 #[derive(Debug, Parser)]
@@ -41,6 +43,8 @@ pub enum Command {
     Calibrate(Box<CalibrateArgs>),
     /// Generate a video or an image from an export
     Run(Box<RunArgs>),
+    /// Measure how far folder B is from folder A: submodules, steps, frames
+    Verify(Box<VerifyArgs>),
     /// Measure every submodule, and what a request adds up to
     Bench(BenchArgs),
     /// Say what this machine has and what is missing

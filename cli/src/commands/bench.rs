@@ -10,7 +10,7 @@ use bernini_builder::{Clip as BuilderClip, Workload};
 use bernini_graphs::Submodule;
 use bernini_runner::backend::{Backend, OnnxRuntime, TensorRt, TensorRtOptions};
 use bernini_runner::bench::{
-    BenchReport, Clip, Graph, Job, Machine, Peers, Shape, Timing, jobs, measure,
+    BenchReport, Clip, Graph, Job, Machine, Peers, Repeat, Shape, Timing, jobs, measure,
 };
 use bernini_runner::package::{Folder, Package};
 use bernini_runner::pipeline::Progress as Watch;
@@ -56,15 +56,20 @@ pub fn bench(args: &BenchArgs, interrupted: &AtomicBool) -> anyhow::Result<Outco
 type Planned = (Shape, (Vec<Job>, [usize; 2]));
 
 fn plan(workload: &Workload, package: &Package) -> anyhow::Result<Planned> {
-    let clip = |&BuilderClip { width, height, frames }: &BuilderClip| Clip { width, height, frames };
-    let shape = Shape {
-        name: workload.name.clone(),
-        target: clip(&workload.target),
-        sources: workload.sources.iter().map(clip).collect(),
-    };
+    let shape = shape(workload);
     let planner = package.configs().planner.as_ref();
     let jobs = jobs(&shape, planner, package.boundary_ratio())?;
     Ok((shape, jobs))
+}
+
+/// What the runner is asked for, in its own words.
+pub(super) fn shape(workload: &Workload) -> Shape {
+    let clip = |&BuilderClip { width, height, frames }: &BuilderClip| Clip { width, height, frames };
+    Shape {
+        name: workload.name.clone(),
+        target: clip(&workload.target),
+        sources: workload.sources.iter().map(clip).collect(),
+    }
 }
 
 fn open(folder: &Folder) -> anyhow::Result<Box<dyn Backend>> {
@@ -84,8 +89,9 @@ fn time(
     args: &BenchArgs,
 ) -> anyhow::Result<Option<Timing>> {
     let Some(graph) = graph(folder, job.submodule) else { return Ok(None) };
-    let counts = [args.warmup as usize, args.iterations as usize];
-    let timing = measure(backend, graph, job, counts).with_context(|| job.submodule.to_string())?;
+    let (warmup, iterations) = (args.warmup as usize, args.iterations as usize);
+    let repeat = Repeat { warmup, iterations, layers: args.layers };
+    let timing = measure(backend, graph, job, repeat).with_context(|| job.submodule.to_string())?;
     let wrong = || format!("{}: the manifest has other sizes than this workload", job.submodule);
     Ok(Some(timing.with_context(wrong)?))
 }

@@ -8,6 +8,7 @@ mod export;
 mod inspect;
 mod run;
 mod synth;
+mod verify;
 
 pub use bench::bench;
 pub use build::build;
@@ -17,3 +18,4 @@ pub use export::export;
 pub use inspect::inspect;
 pub use run::run;
 pub use synth::synth;
+pub use verify::verify;
