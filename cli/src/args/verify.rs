@@ -16,7 +16,7 @@ const REFUSED: [&str; 6] =
 #[derive(Debug, Args)]
 pub struct VerifyFlags {
     /// What is judged: an f32 export or an engine folder, with the same submodules or some
-    #[arg(value_name = "B")]
+    #[arg(value_name = "B", index = 2)]
     pub other: PathBuf,
     /// Sizes of level a, as in `bernini build`; else the case's own, else every engine's profiles
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
@@ -25,6 +25,9 @@ pub struct VerifyFlags {
     /// [default: all with a case or a prompt, else a]
     #[arg(long, value_enum, value_name = "LEVEL,…", value_delimiter = ',')]
     pub level: Vec<Level>,
+    /// Also write the report as a page with curves and frames
+    #[arg(long, value_name = "FILE.html")]
+    pub html: Option<PathBuf>,
     /// Largest relative L2 of an output or a step, instead of the precision's own
     #[arg(long, value_name = "X", value_parser = limit)]
     pub limit: Option<f64>,
@@ -74,7 +77,8 @@ impl VerifyArgs {
             arg.help("Also write the report as JSON")
         });
         let command = command.mut_arg("folder", |arg| {
-            arg.value_name("A").help("The reference: an f32 export or an engine folder")
+            // Changing an argument moves it behind the others.
+            arg.value_name("A").index(1).help("The reference: an f32 export or an engine folder")
         });
         REFUSED.into_iter().fold(command, |command, flag| command.mut_arg(flag, |a| a.hide(true)))
     }

@@ -8,11 +8,11 @@ use anyhow::{Context, bail};
 use bernini_runner::backend::{Backend, OnnxRuntime, TensorRt, TensorRtOptions};
 use bernini_runner::bench::{Clip, Job, Shape, jobs};
 use bernini_runner::package::{Folder, Package};
-use bernini_runner::pipeline::Progress as Watch;
+use bernini_runner::pipeline::{Pipeline, Progress as Watch};
 use bernini_runner::request::{Plan, Request};
 use bernini_runner::verify::{
-    ModuleReport, OutputReport, Side, SideReport, VerifyReport, check_pair, common_jobs, limits,
-    module, profile_jobs,
+    Case, FramesReport, ModuleReport, OutputReport, Side, SideReport, TrajectoryReport,
+    VerifyReport, check_pair, common_jobs, limits, module, profile_jobs,
 };
 
 use super::bench::shape;
@@ -27,7 +27,7 @@ pub fn verify(args: &VerifyArgs, interrupted: &AtomicBool) -> anyhow::Result<Out
     let b = Folder::open(&args.flags.other).context("B")?;
     let warnings = check_pair(&a, &b)?;
     let package = package(&a).context("A")?;
-    super::run::package(&b).context("B")?;
+    let package_b = super::run::package(&b).context("B")?;
     let case = args.has_case().then(|| request(args, &package)).transpose()?;
     if case.is_none() && (args.wants(Level::B) || args.wants(Level::C)) {
         bail!("--level b and c run a case on both folders: pass --case FILE, or --prompt");
@@ -45,6 +45,14 @@ pub fn verify(args: &VerifyArgs, interrupted: &AtomicBool) -> anyhow::Result<Out
     let b = Side { name: "B", folder: &b, backend: &*backend_b };
     if args.wants(Level::A) {
         level_a(args, [a, b], jobs, &mut report, interrupted)?;
+    }
+    let wanted = [Level::B, Level::C].map(|level| args.wants(level));
+    if let Some((request, plan)) = case.filter(|_| wanted != [false, false]) {
+        let progress = Progress::new(flags.progress);
+        let case = Case { request: &request, plan: &plan, progress: &progress, interrupted };
+        let a = Pipeline::open(package, backend_a).context("A")?;
+        let b = Pipeline::open(package_b, backend_b).context("B")?;
+        report.add_case(case.compare(&a, &b, &report.limit, wanted)?);
     }
     finish(args, &report)
 }
@@ -143,6 +151,9 @@ fn finish(args: &VerifyArgs, report: &VerifyReport) -> anyhow::Result<Outcome> {
         let written = fs::write(path, format!("{json}\n"));
         written.with_context(|| format!("--output {}", path.display()))?;
     }
+    if let Some(path) = &args.flags.html {
+        fs::write(path, report.html()).with_context(|| format!("--html {}", path.display()))?;
+    }
     if args.run.flags.json {
         println!("{json}")
     } else {
@@ -162,6 +173,12 @@ fn print(report: &VerifyReport) {
     if !report.modules.is_empty() {
         print_modules(&report.modules);
     }
+    if let Some(trajectory) = &report.trajectory {
+        print_trajectory(trajectory);
+    }
+    if let Some(frames) = &report.frames {
+        print_frames(frames);
+    }
     println!("\n{}", if report.passed { "passed" } else { "FAILED" });
 }
 
@@ -180,6 +197,35 @@ fn print_modules(modules: &[ModuleReport]) {
             print_output(&(tap.name.clone(), tap));
         }
     }
+}
+
+fn print_trajectory(trajectory: &TrajectoryReport) {
+    println!("\n{:<18} {:>9}", "condition", "rel. L2");
+    for condition in &trajectory.conditions {
+        println!("{:<18} {:>9.2e}", condition.name, condition.rel_l2);
+    }
+    println!(
+        "\n{:>4} {:<13} {:>9} {:>11} {:>9}",
+        "step", "expert", "rel. L2", "1 - cosine", "max abs"
+    );
+    for step in &trajectory.steps {
+        let bad = if step.passed { "" } else { "  FAILED" };
+        println!(
+            "{:>4} {:<13} {:>9.2e} {:>11.2e} {:>9.2e}{bad}",
+            step.step,
+            step.expert,
+            step.rel_l2,
+            1.0 - step.cosine,
+            step.max_abs
+        );
+    }
+}
+
+fn print_frames(frames: &FramesReport) {
+    let ssim = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.4}"));
+    println!("\n{} frames    {:>9} {:>9}", frames.frames.len(), "worst", "mean");
+    println!("PSNR, dB    {:>9.2} {:>9.2}", frames.worst_psnr, frames.mean_psnr);
+    println!("SSIM        {:>9} {:>9}", ssim(frames.worst_ssim), ssim(frames.mean_ssim));
 }
 
 /// Outputs, of which the caches of a chunk, that are many, are one line: the worst.

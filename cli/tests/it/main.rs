@@ -9,3 +9,4 @@ mod config;
 mod examples;
 mod partial;
 mod run;
+mod verify;

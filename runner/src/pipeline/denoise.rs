@@ -68,6 +68,9 @@ impl Run<'_> {
                     trace.velocities.push(velocity);
                     trace.latents.push(latents.clone());
                 }
+                if let Some(teacher) = self.teacher {
+                    latents.clone_from(teacher.get(i).ok_or(RunError::Layout)?);
+                }
             }
             self.end_expert(expert)?;
         }

@@ -95,6 +95,7 @@ struct Run<'a> {
     interrupted: &'a AtomicBool,
     report: Report,
     trace: Option<Trace>,
+    teacher: Option<&'a [Array4<f32>]>,
 }
 
 impl Pipeline {
@@ -118,14 +119,29 @@ impl Pipeline {
         progress: &dyn Progress,
         interrupted: &AtomicBool,
     ) -> Result<Report, RunError> {
-        Ok(self.execute(request, plan, progress, interrupted, None)?.0)
+        Ok(self.execute(request, plan, progress, interrupted, None, None)?.0)
     }
 
     /// [`Pipeline::run`] that also keeps what lies on the way.
     pub fn run_traced(&self, request: &Request, plan: &Plan) -> Result<(Report, Trace), RunError> {
         let never = AtomicBool::new(false);
         let trace = Some(Trace::default());
-        let (report, trace) = self.execute(request, plan, &Silent, &never, trace)?;
+        let (report, trace) = self.execute(request, plan, &Silent, &never, trace, None)?;
+        Ok((report, trace.unwrap_or_default()))
+    }
+
+    /// A run whose steps can be compared with another's: with a `teacher`, the latents that another
+    /// run had after every step, each step but the first begins at them, and nothing is decoded.
+    pub fn follow(
+        &self,
+        request: &Request,
+        plan: &Plan,
+        teacher: Option<&[Array4<f32>]>,
+        progress: &dyn Progress,
+        interrupted: &AtomicBool,
+    ) -> Result<(Report, Trace), RunError> {
+        let trace = Some(Trace::default());
+        let (report, trace) = self.execute(request, plan, progress, interrupted, trace, teacher)?;
         Ok((report, trace.unwrap_or_default()))
     }
 
@@ -136,6 +152,7 @@ impl Pipeline {
         progress: &dyn Progress,
         interrupted: &AtomicBool,
         trace: Option<Trace>,
+        teacher: Option<&[Array4<f32>]>,
     ) -> Result<(Report, Option<Trace>), RunError> {
         let start = Instant::now();
         self.backend.check(request, plan, &self.package)?;
@@ -146,13 +163,16 @@ impl Pipeline {
             target_tokens: plan.grid().tokens(),
             ..Report::default()
         };
-        let mut run = Run { pipeline: self, request, plan, progress, interrupted, report, trace };
+        let mut run =
+            Run { pipeline: self, request, plan, progress, interrupted, report, trace, teacher };
         let noise = run.initial_noise()?;
         let text = run.encode_prompts()?;
         let contexts = run.contexts(&text)?;
         let sources = run.encode_sources()?;
         let latents = run.denoise(noise, &contexts, &sources)?;
-        run.decode(&latents)?;
+        if teacher.is_none() {
+            run.decode(&latents)?;
+        }
         run.note_device_use()?;
         let Run { mut report, trace, .. } = run;
         report.seconds = start.elapsed().as_secs_f64();

@@ -1,5 +1,7 @@
 //! Why two folders cannot be compared.
 
+use std::path::PathBuf;
+
 use bernini_graphs::Submodule;
 use bernini_graphs::manifest::Variant;
 
@@ -49,6 +51,26 @@ pub enum VerifyError {
         a: String,
         /// Type and shape in B.
         b: String,
+    },
+    /// Results of one request that have different shapes.
+    #[error("{what}: A has {a:?}, B has {b:?}; compare two folders of one model")]
+    Shapes {
+        /// What was compared.
+        what: String,
+        /// Shape in A.
+        a: Vec<usize>,
+        /// Shape in B.
+        b: Vec<usize>,
+    },
+    /// A file that could not be read or written.
+    #[error("{side}: {}: {source}; frames go to TMPDIR, which needs room for them", path.display())]
+    Io {
+        /// `A` or `B`.
+        side: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
     },
     /// A submodule that did not run.
     #[error("{side}: {source}")]

@@ -6,7 +6,7 @@ use bernini_graphs::Submodule;
 use bernini_graphs::manifest::{PrecisionName, Variant};
 use serde::Serialize;
 
-use super::Limit;
+use super::{FramesReport, Limit, TrajectoryReport};
 
 /// Everything that was compared.
 #[derive(Clone, Debug, Serialize)]
@@ -21,6 +21,10 @@ pub struct VerifyReport {
     pub limit: Limit,
     /// Level A: submodules alone.
     pub modules: Vec<ModuleReport>,
+    /// Level B: steps on A's latents.
+    pub trajectory: Option<TrajectoryReport>,
+    /// Level C: frames from equal noise.
+    pub frames: Option<FramesReport>,
     /// Whether everything is within the limits.
     pub passed: bool,
 }
@@ -28,13 +32,24 @@ pub struct VerifyReport {
 impl VerifyReport {
     /// Two folders and the limits of their comparison, which has not begun.
     pub fn new(a: SideReport, b: SideReport, warnings: Vec<String>, limit: Limit) -> Self {
-        Self { a, b, warnings, limit, modules: vec![], passed: true }
+        let (modules, trajectory, frames) = (vec![], None, None);
+        Self { a, b, warnings, limit, modules, trajectory, frames, passed: true }
     }
 
     /// Takes the result of a submodule.
     pub fn add_module(&mut self, module: ModuleReport) {
         self.passed &= module.passed;
         self.modules.push(module);
+    }
+
+    /// Takes the results of a case.
+    pub fn add_case(
+        &mut self,
+        (trajectory, frames): (Option<TrajectoryReport>, Option<FramesReport>),
+    ) {
+        self.passed &= trajectory.as_ref().is_none_or(|trajectory| trajectory.passed);
+        self.passed &= frames.as_ref().is_none_or(|frames| frames.passed);
+        (self.trajectory, self.frames) = (trajectory, frames);
     }
 }
 
