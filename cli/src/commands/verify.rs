@@ -155,9 +155,9 @@ fn finish(args: &VerifyArgs, report: &VerifyReport) -> anyhow::Result<Outcome> {
         fs::write(path, report.html()).with_context(|| format!("--html {}", path.display()))?;
     }
     if args.run.flags.json {
-        println!("{json}")
+        println!("{json}");
     } else {
-        print(report)
+        print(report);
     }
     Ok(if report.passed { Outcome::Done } else { Outcome::CheckFailed })
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use super::{FramesReport, Limit, TrajectoryReport, VerifyError, frames, trajectory};
-use crate::pipeline::{Pipeline, Progress, RunError};
+use crate::pipeline::{Pipeline, Progress};
 use crate::request::{Plan, Request};
 
 /// A request, and who follows it.
@@ -41,7 +41,7 @@ impl Case<'_> {
             let request = Request { output: output.clone(), ..self.request.clone() };
             let run =
                 pipeline.follow(&request, self.plan, teacher, self.progress, self.interrupted);
-            run.map_err(|source: RunError| VerifyError::Run { side, source })
+            run.map_err(|source| VerifyError::Run { side, source: Box::new(source) })
         };
         let (report, of_a) = run("A", a, None, &outputs[0])?;
         let steps = match wanted[0] {

@@ -86,6 +86,6 @@ pub enum VerifyError {
         /// `A` or `B`.
         side: &'static str,
         /// The reason.
-        source: RunError,
+        source: Box<RunError>,
     },
 }

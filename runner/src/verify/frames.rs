@@ -118,7 +118,8 @@ fn files(side: &'static str, folder: &Path) -> Result<Vec<PathBuf>, VerifyError>
 }
 
 fn read(side: &'static str, path: &Path) -> Result<RgbImage, VerifyError> {
-    load_image(path).map_err(|source| VerifyError::Run { side, source: RunError::from(source) })
+    let failed = |source| VerifyError::Run { side, source: Box::new(RunError::from(source)) };
+    load_image(path).map_err(failed)
 }
 
 fn io(side: &'static str, path: &Path, source: std::io::Error) -> VerifyError {

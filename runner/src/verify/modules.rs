@@ -114,7 +114,7 @@ fn made_up(a: Side<'_>, b: Side<'_>, job: &Job) -> Result<Vec<(String, Tensor)>,
     let submodule = job.submodule;
     let [of_a, of_b] = [a, b].map(|side| side.inputs(submodule).unwrap_or_default());
     let mut tensors = inputs::random(of_a, &job.sizes).ok_or_else(|| {
-        let [a, b] = [of_a, of_b].map(|ports| shapes(ports));
+        let [a, b] = [of_a, of_b].map(shapes);
         VerifyError::Contract { submodule, port: describe(&job.sizes), a, b }
     })?;
     for (name, tensor) in &mut tensors {
@@ -185,4 +185,85 @@ fn first_tap(
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::testing::EngineFolder;
+    use crate::backend::{Backend, BackendError, Session};
+    use crate::package::{Folder, Package};
+    use crate::request::{Plan, Request};
+
+    /// A backend that nothing is run on.
+    struct Nothing;
+
+    impl Backend for Nothing {
+        fn load(&self, submodule: Submodule) -> Result<Box<dyn Session>, BackendError> {
+            Err(BackendError::MissingSubmodule { submodule })
+        }
+
+        fn check(&self, _: &Request, _: &Plan, _: &Package) -> Result<(), BackendError> {
+            Ok(())
+        }
+    }
+
+    fn side(folder: &Folder) -> Side<'_> {
+        Side { name: "B", folder, backend: &Nothing }
+    }
+
+    #[test]
+    fn profiles_say_which_sizes_both_folders_run() {
+        let folder = Folder::open(EngineFolder::new().path()).unwrap();
+        let Folder::Engines(engines) = &folder else { panic!("it has engines") };
+        let jobs = profile_jobs(engines);
+        let twice = [&jobs[..], &jobs[..]].concat();
+        assert_eq!(common_jobs(side(&folder), side(&folder), twice).unwrap(), jobs);
+        let mut longer = jobs.into_iter().find(|job| job.sizes.contains_key("tokens")).unwrap();
+        longer.sizes.insert("tokens".into(), 77);
+        let refused = common_jobs(side(&folder), side(&folder), vec![longer]).unwrap_err();
+        let message = refused.to_string();
+        assert!(
+            message.contains("has no profile for") && message.contains("tokens=77"),
+            "{message}"
+        );
+        let nothing = common_jobs(side(&folder), side(&folder), vec![]).unwrap_err();
+        assert!(matches!(nothing, VerifyError::NothingInCommon));
+    }
+
+    #[test]
+    fn where_one_side_takes_bf16_both_see_bf16_values() {
+        let folder = Folder::open(EngineFolder::new().path()).unwrap();
+        let Folder::Engines(engines) = &folder else { panic!("it has engines") };
+        let job = profile_jobs(engines)
+            .into_iter()
+            .find(|job| job.submodule == Submodule::Transformer)
+            .unwrap();
+        let tensors = made_up(side(&folder), side(&folder), &job).unwrap();
+        let rounded = |name: &str| {
+            let (_, tensor) = tensors.iter().find(|(port, _)| port == name).unwrap();
+            let Tensor::F32(array) = tensor else { panic!("floats") };
+            array.iter().all(|&value| bf16::from_f32(value).to_f32() == value)
+        };
+        assert!(rounded("keys") && !rounded("x"));
+    }
+
+    #[test]
+    fn graphs_with_other_ports_are_refused_by_name() {
+        let port = |name: &str, dtype, axis: &str| PortEntry {
+            name: name.into(),
+            dtype,
+            shape: vec!["1".into(), axis.into()],
+        };
+        let a = [port("x", DType::F32, "tokens")];
+        let same = |b: &PortEntry| {
+            same_ports(Submodule::Transformer, &a, std::slice::from_ref(b))
+                .map_err(|error| error.to_string())
+        };
+        same(&port("x", DType::Bf16, "tokens")).unwrap();
+        let error = same(&port("x", DType::F32, "rows")).unwrap_err();
+        assert!(error.contains("A has float [1, tokens], B has float [1, rows]"), "{error}");
+        assert!(same(&port("x", DType::I64, "tokens")).is_err());
+        assert!(same(&port("y", DType::F32, "tokens")).unwrap_err().contains("B has nothing"));
+    }
 }
