@@ -64,7 +64,8 @@ fn plan(workload: &Workload, package: &Package) -> anyhow::Result<Planned> {
 
 /// What the runner is asked for, in its own words.
 pub(super) fn shape(workload: &Workload) -> Shape {
-    let clip = |&BuilderClip { width, height, frames }: &BuilderClip| Clip { width, height, frames };
+    let clip =
+        |&BuilderClip { width, height, frames }: &BuilderClip| Clip { width, height, frames };
     Shape {
         name: workload.name.clone(),
         target: clip(&workload.target),
