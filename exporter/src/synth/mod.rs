@@ -65,7 +65,7 @@ pub fn write(preset: Preset, layout: Variant, seed: u64, out: &Path) -> Result<u
     Recipe { preset, components: &ALL, seed }.blueprint(layout).write(out)
 }
 
-/// As [`write`], with the tensors of some components only, and every small file. Of
+/// As [`write()`], with the tensors of some components only, and every small file. Of
 /// [`Preset::Full`] they are bf16.
 pub fn write_components(
     preset: Preset,
