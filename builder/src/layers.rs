@@ -10,7 +10,7 @@ use serde_json::Value;
 pub struct LayerSummary {
     /// Layers in all.
     pub total: usize,
-    /// Layers by kind, see [`kind`].
+    /// Layers by kind, see `kind`.
     pub kinds: BTreeMap<&'static str, usize>,
     /// Layers by TensorRT's own type.
     pub types: BTreeMap<String, usize>,

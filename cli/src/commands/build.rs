@@ -8,6 +8,7 @@ use bernini_builder::{
     Action, BuildReport, Compiler, DryRun, EngineReport, Flags, Options, PlannedEngine,
     TensorRtCompiler, Watch, build as make, dry_run,
 };
+use bernini_tensorrt::restart_with_library_path;
 
 use crate::Outcome;
 use crate::args::BuildArgs;
@@ -24,6 +25,8 @@ pub fn build(args: &BuildArgs, interrupted: &Arc<AtomicBool>) -> anyhow::Result<
     };
     // What is wrong with the request is said before TensorRT is looked for.
     let without_keys = dry_run(&options, None)?;
+    // TensorRT looks for its builder resources by the loader's path, which a process cannot change.
+    restart_with_library_path().context("looking for TensorRT's builder resources")?;
     let compiler = TensorRtCompiler::open();
     if args.dry_run {
         let (plan, missing) = match &compiler {
