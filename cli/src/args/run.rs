@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use bernini_runner::backend::TensorRtOptions;
 use bernini_runner::presets::Version;
 use bernini_runner::prompts::DEFAULT_NEG_PROMPT;
 use clap::parser::ValueSource;
@@ -169,6 +170,16 @@ pub struct RunFlags {
     /// Print the report, or the settings, as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+impl RunFlags {
+    /// What these flags ask of engines.
+    pub fn tensorrt_options(&self) -> TensorRtOptions {
+        TensorRtOptions {
+            allow_uncalibrated: self.allow_uncalibrated,
+            vram_limit: self.vram_limit.map(|limit| limit.0),
+        }
+    }
 }
 
 /// A size such as `60GiB`, `512MiB` or a number of bytes.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context;
 use bernini_builder::{Clip as BuilderClip, Workload};
 use bernini_graphs::Submodule;
-use bernini_runner::backend::{Backend, OnnxRuntime, TensorRt, TensorRtOptions};
+use bernini_runner::backend::{self, Backend, TensorRtOptions};
 use bernini_runner::bench::{
     BenchReport, Clip, Graph, Job, Machine, Peers, Repeat, Shape, Timing, jobs, measure,
 };
@@ -29,7 +29,9 @@ pub fn bench(args: &BenchArgs, interrupted: &AtomicBool) -> anyhow::Result<Outco
         .iter()
         .map(|workload| plan(workload, &package))
         .collect::<anyhow::Result<_>>()?;
-    let backend = open(&folder)?;
+    // Made-up scales cost what measured ones do; the report says which they are.
+    let options = TensorRtOptions { allow_uncalibrated: true, vram_limit: None };
+    let backend = backend::open(&folder, options)?;
     let mut reports = vec![];
     for (shape, jobs) in &planned {
         let progress = Progress::new(args.progress);
@@ -71,15 +73,6 @@ pub(super) fn shape(workload: &Workload) -> Shape {
         target: clip(&workload.target),
         sources: workload.sources.iter().map(clip).collect(),
     }
-}
-
-fn open(folder: &Folder) -> anyhow::Result<Box<dyn Backend>> {
-    // Made-up scales cost what measured ones do; the report says which they are.
-    let options = TensorRtOptions { allow_uncalibrated: true, vram_limit: None };
-    Ok(match folder {
-        Folder::Export(export) => Box::new(OnnxRuntime::new(export.clone())?),
-        Folder::Engines(engines) => Box::new(TensorRt::open(engines.clone(), options)?),
-    })
 }
 
 /// Times one job; nothing where the folder lacks its submodule.

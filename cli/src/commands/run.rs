@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
 use bernini_graphs::manifest::Variant;
-use bernini_runner::backend::{OnnxRuntime, TensorRt, TensorRtOptions, check_engines};
+use bernini_runner::backend::{self, check_engines};
 use bernini_runner::enhancer::{SourceFiles, enhance_or_keep};
 use bernini_runner::package::{Folder, Package};
 use bernini_runner::pipeline::Pipeline;
@@ -71,21 +71,14 @@ fn open(
     package: Package,
     jobs: &[(Request, Plan)],
 ) -> anyhow::Result<Pipeline> {
-    let engines = match folder {
-        Folder::Export(export) => {
-            return Ok(Pipeline::open(package, Box::new(OnnxRuntime::new(export)?))?);
+    if let Folder::Engines(engines) = &folder {
+        for (index, (request, plan)) in jobs.iter().enumerate() {
+            check_engines(request, plan, &package, engines)
+                .with_context(|| case_name(index, jobs.len()))?;
         }
-        Folder::Engines(engines) => engines,
-    };
-    for (index, (request, plan)) in jobs.iter().enumerate() {
-        check_engines(request, plan, &package, &engines)
-            .with_context(|| case_name(index, jobs.len()))?;
     }
-    let options = TensorRtOptions {
-        allow_uncalibrated: flags.allow_uncalibrated,
-        vram_limit: flags.vram_limit.map(|limit| limit.0),
-    };
-    Ok(Pipeline::open(package, Box::new(TensorRt::open(engines, options)?))?)
+    let backend = backend::open(&folder, flags.tensorrt_options())?;
+    Ok(Pipeline::open(package, backend)?)
 }
 
 /// Lets the prompt enhancer rewrite the prompt; where it fails, the typed one stands.

@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, bail};
-use bernini_runner::backend::{Backend, OnnxRuntime, TensorRt, TensorRtOptions};
+use bernini_runner::backend;
 use bernini_runner::bench::{Clip, Job, Shape, jobs};
 use bernini_runner::package::{Folder, Package};
 use bernini_runner::pipeline::{Pipeline, Progress as Watch};
@@ -18,7 +18,7 @@ use bernini_runner::verify::{
 use super::bench::shape;
 use super::run::package;
 use crate::Outcome;
-use crate::args::{Level, RunFlags, VerifyArgs, check_sources, settings};
+use crate::args::{Level, VerifyArgs, check_sources, settings};
 use crate::progress::Progress;
 
 pub fn verify(args: &VerifyArgs, interrupted: &AtomicBool) -> anyhow::Result<Outcome> {
@@ -40,7 +40,8 @@ pub fn verify(args: &VerifyArgs, interrupted: &AtomicBool) -> anyhow::Result<Out
     let limit = limits(info_a.precision, info_b.precision, args.flags.limit);
     let mut report = VerifyReport::new(info_a, info_b, warnings, limit);
     report.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
-    let (backend_a, backend_b) = (open(flags, &a).context("A")?, open(flags, &b).context("B")?);
+    let open = |folder| backend::open(folder, flags.tensorrt_options());
+    let (backend_a, backend_b) = (open(&a).context("A")?, open(&b).context("B")?);
     let a = Side { name: "A", folder: &a, backend: &*backend_a };
     let b = Side { name: "B", folder: &b, backend: &*backend_b };
     if args.wants(Level::A) {
@@ -111,17 +112,6 @@ fn shape_of(plan: &Plan) -> Shape {
         target: clip(plan.width, plan.height, plan.frames),
         sources: sources.collect(),
     }
-}
-
-fn open(flags: &RunFlags, folder: &Folder) -> anyhow::Result<Box<dyn Backend>> {
-    let options = TensorRtOptions {
-        allow_uncalibrated: flags.allow_uncalibrated,
-        vram_limit: flags.vram_limit.map(|limit| limit.0),
-    };
-    Ok(match folder {
-        Folder::Export(export) => Box::new(OnnxRuntime::new(export.clone())?),
-        Folder::Engines(engines) => Box::new(TensorRt::open(engines.clone(), options)?),
-    })
 }
 
 fn level_a(

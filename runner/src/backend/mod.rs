@@ -14,7 +14,7 @@ pub use onnxruntime::{OnnxRuntime, library as onnxruntime_library};
 pub use tensorrt::{EngineError, TensorRt, TensorRtOptions, check_engines};
 
 use crate::memory::MemoryError;
-use crate::package::Package;
+use crate::package::{Folder, Package};
 use crate::request::{Plan, Request, RequestError};
 use crate::tensor::Tensor;
 
@@ -38,6 +38,14 @@ pub trait Backend {
     fn device_use(&self) -> Result<Option<DeviceUse>, BackendError> {
         Ok(None)
     }
+}
+
+/// What runs the graphs or engines of `folder`; `options` are for engines.
+pub fn open(folder: &Folder, options: TensorRtOptions) -> Result<Box<dyn Backend>, BackendError> {
+    Ok(match folder {
+        Folder::Export(export) => Box::new(OnnxRuntime::new(export.clone())?),
+        Folder::Engines(engines) => Box::new(TensorRt::open(engines.clone(), options)?),
+    })
 }
 
 /// Work of a GPU.

@@ -73,6 +73,13 @@ impl Job {
         let sizes = sizes.iter().map(|&(symbol, size)| (symbol.to_string(), size)).collect();
         Self { submodule, sizes, runs }
     }
+
+    /// The submodule and its sizes, such as `transformer context=512 tokens=32760`.
+    pub(super) fn name(&self) -> String {
+        let sizes: Vec<_> =
+            self.sizes.iter().map(|(symbol, size)| format!("{symbol}={size}")).collect();
+        format!("{} {}", self.submodule, sizes.join(" "))
+    }
 }
 
 /// Why a workload is no request.

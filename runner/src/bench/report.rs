@@ -43,7 +43,6 @@ impl Timing {
         milliseconds: Vec<f64>,
         layers: Vec<(String, f32)>,
     ) -> Self {
-        let sizes: Vec<_> = job.sizes.iter().map(|(name, size)| format!("{name}={size}")).collect();
         let mut sorted = milliseconds.clone();
         sorted.sort_by(f64::total_cmp);
         let at = |share: f64| {
@@ -51,7 +50,7 @@ impl Timing {
             sorted.get((share * last).round() as usize).copied().unwrap_or(f64::NAN)
         };
         Self {
-            name: format!("{} {}", job.submodule, sizes.join(" ")),
+            name: job.name(),
             stage: stage_of(job.submodule),
             runs: job.runs,
             p50: at(0.5),
@@ -187,7 +186,7 @@ impl BenchReport {
 fn seconds(stage: &str, jobs: &[Job], timings: &[Timing]) -> Option<f64> {
     let jobs = jobs.iter().filter(|job| stage_of(job.submodule) == stage);
     jobs.map(|job| {
-        let name = Timing::new(job, [0; 3], vec![], vec![]).name;
+        let name = job.name();
         let timing = timings.iter().find(|timing| timing.name == name)?;
         Some(timing.p50 * job.runs as f64 / 1e3)
     })
