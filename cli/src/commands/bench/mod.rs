@@ -1,26 +1,37 @@
 //! `bernini bench`: how long every submodule and every stage takes.
 
+mod compare;
+
 use std::env;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Context;
-use bernini_builder::{Clip as BuilderClip, Workload};
+use anyhow::{Context, bail};
+use bernini_builder::{Clip as BuilderClip, LayerKinds, Workload};
 use bernini_graphs::Submodule;
-use bernini_runner::backend::{self, Backend, TensorRtOptions};
+use bernini_runner::backend::{self, TensorRtOptions};
 use bernini_runner::bench::{
-    BenchReport, Clip, Graph, Job, Machine, Peers, Repeat, Shape, Timing, jobs, measure,
+    Bench, BenchReport, Clip, Job, Machine, Peers, Repeat, Shape, jobs, layers_chart, speed_chart,
 };
 use bernini_runner::package::{Folder, Package};
 use bernini_runner::pipeline::Progress as Watch;
 
 use super::run::package;
 use crate::Outcome;
-use crate::args::BenchArgs;
+use crate::args::{BenchArgs, BenchCommand, MeasureArgs};
+use crate::files::publish;
 use crate::progress::Progress;
 
 pub fn bench(args: &BenchArgs, interrupted: &AtomicBool) -> anyhow::Result<Outcome> {
+    match (&args.command, &args.measure) {
+        (Some(BenchCommand::Compare(args)), _) => compare::compare(args),
+        (None, Some(args)) => measure(args, interrupted),
+        (None, None) => bail!("expected a folder, or `bernini bench compare OLD.json NEW.json`"),
+    }
+}
+
+fn measure(args: &MeasureArgs, interrupted: &AtomicBool) -> anyhow::Result<Outcome> {
     let folder = Folder::open(&args.folder)?;
     let package = package(&folder)?;
     let peers = args.peers.as_deref().map(read_peers).transpose()?;
@@ -29,9 +40,26 @@ pub fn bench(args: &BenchArgs, interrupted: &AtomicBool) -> anyhow::Result<Outco
         .iter()
         .map(|workload| plan(workload, &package))
         .collect::<anyhow::Result<_>>()?;
+    if let Some(folder) = args.output.as_deref().and_then(Path::parent)
+        && !folder.as_os_str().is_empty()
+        && !folder.is_dir()
+    {
+        bail!("--output: no folder {}; make it first", folder.display());
+    }
     // Made-up scales cost what measured ones do; the report says which they are.
     let options = TensorRtOptions { allow_uncalibrated: true, vram_limit: None };
     let backend = backend::open(&folder, options)?;
+    let kinds = Submodule::ALL.map(|submodule| LayerKinds::read(&args.folder, submodule));
+    let kind_of = |submodule, layer: &str| {
+        let all = Submodule::ALL.iter().zip(&kinds);
+        all.clone().find(|(known, _)| **known == submodule).map_or("other", |(_, k)| k.of(layer))
+    };
+    let repeat = Repeat {
+        warmup: args.warmup as usize,
+        iterations: args.iterations as usize,
+        layers: args.layers.then_some(&kind_of),
+    };
+    let mut bench = Bench::new(&folder, &*backend, repeat);
     let mut reports = vec![];
     for (shape, jobs) in &planned {
         let progress = Progress::new(args.progress);
@@ -40,12 +68,15 @@ pub fn bench(args: &BenchArgs, interrupted: &AtomicBool) -> anyhow::Result<Outco
         let mut timings = vec![];
         for job in &jobs.0 {
             if interrupted.load(Ordering::Relaxed) {
-                anyhow::bail!("interrupted; nothing was written");
+                bail!("interrupted; nothing was written");
             }
-            timings.extend(time(&*backend, &folder, job, args)?);
+            timings.extend(bench.time(job).with_context(|| job.submodule.to_string())?);
             watch.advance();
         }
-        let report = BenchReport::new(shape, machine(&folder), peers.clone(), timings, jobs);
+        let command = env::args().collect::<Vec<_>>().join(" ");
+        let machine = Machine { identity: folder.identity(), command };
+        let mut report = BenchReport::new(shape, machine, peers.clone(), timings, jobs);
+        report.peak_gpu_memory_bytes = bench.peak_gpu_memory_bytes();
         if !args.json {
             drop(progress);
             println!("{}", report.markdown());
@@ -75,75 +106,33 @@ pub(super) fn shape(workload: &Workload) -> Shape {
     }
 }
 
-/// Times one job; nothing where the folder lacks its submodule.
-fn time(
-    backend: &dyn Backend,
-    folder: &Folder,
-    job: &Job,
-    args: &BenchArgs,
-) -> anyhow::Result<Option<Timing>> {
-    let Some(graph) = graph(folder, job.submodule) else { return Ok(None) };
-    let (warmup, iterations) = (args.warmup as usize, args.iterations as usize);
-    let repeat = Repeat { warmup, iterations, layers: args.layers };
-    let timing = measure(backend, graph, job, repeat).with_context(|| job.submodule.to_string())?;
-    let wrong = || format!("{}: the manifest has other sizes than this workload", job.submodule);
-    Ok(Some(timing.with_context(wrong)?))
-}
-
-fn graph(folder: &Folder, submodule: Submodule) -> Option<Graph<'_>> {
-    match folder {
-        Folder::Export(export) => {
-            let entry = export.manifest().submodules.get(submodule.stem())?;
-            Some(Graph { inputs: &entry.inputs, work: &entry.work })
-        }
-        Folder::Engines(engines) => {
-            let entry = engines.engine(submodule)?;
-            Some(Graph { inputs: &entry.inputs, work: &entry.work })
-        }
-    }
-}
-
-fn machine(folder: &Folder) -> Machine {
-    let command = env::args().collect::<Vec<_>>().join(" ");
-    match folder {
-        Folder::Export(export) => {
-            let m = export.manifest();
-            let (policy, uncalibrated) = (m.policy.clone(), m.uncalibrated);
-            let precision = m.precision;
-            Machine { gpu: None, tensorrt: None, precision, policy, uncalibrated, command }
-        }
-        Folder::Engines(engines) => {
-            let m = engines.manifest();
-            Machine {
-                gpu: Some(m.gpu.clone()),
-                tensorrt: Some(m.tensorrt.clone()),
-                precision: m.precision,
-                policy: m.policy.clone(),
-                uncalibrated: m.uncalibrated,
-                command,
-            }
-        }
-    }
-}
-
 fn read_peers(path: &Path) -> anyhow::Result<Peers> {
     let text = fs::read_to_string(path).with_context(|| format!("--peers {}", path.display()))?;
     let remedy = || format!("--peers {}: make it with bench/peer_torch.py", path.display());
     serde_json::from_str(&text).with_context(remedy)
 }
 
-fn finish(args: &BenchArgs, reports: &[BenchReport]) -> anyhow::Result<Outcome> {
+fn finish(args: &MeasureArgs, reports: &[BenchReport]) -> anyhow::Result<Outcome> {
     let json = serde_json::to_string_pretty(reports)?;
     if let Some(path) = &args.output {
-        let write = |path: &Path, text: &str| {
-            fs::write(path, text).with_context(|| format!("--output {}", path.display()))
-        };
-        write(path, &format!("{json}\n"))?;
-        let tables: Vec<_> = reports.iter().map(BenchReport::markdown).collect();
-        write(&path.with_extension("md"), &tables.join("\n"))?;
+        write(path, &json, reports).context("--output")?;
     }
     if args.json {
         println!("{json}");
     }
     Ok(Outcome::Done)
+}
+
+/// The report, and beside it what people look at.
+fn write(path: &Path, json: &str, reports: &[BenchReport]) -> anyhow::Result<()> {
+    publish(path, &format!("{json}\n"))?;
+    let tables: Vec<_> = reports.iter().map(BenchReport::markdown).collect();
+    publish(&path.with_extension("md"), &tables.join("\n"))?;
+    for (chart, end) in [(speed_chart(reports), "speed.svg"), (layers_chart(reports), "layers.svg")]
+    {
+        if let Some(chart) = chart {
+            publish(&path.with_extension(end), &chart)?;
+        }
+    }
+    Ok(())
 }
