@@ -2,11 +2,14 @@
 #![allow(clippy::unwrap_used)] // A test may panic.
 
 mod bad_input;
+mod bench;
 mod build;
 mod calibrate;
 mod common;
 mod config;
 mod examples;
+mod inspect;
 mod partial;
+mod pipe;
 mod run;
 mod verify;
