@@ -4,6 +4,7 @@
 //! which asks [`LayerKinds`] what they are.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use bernini_graphs::Submodule;
@@ -48,6 +49,9 @@ const WORDS: &[(&str, &[&str])] = &[
 /// Kernels that fusion with a neighbour would have spared.
 const UNFUSED: [&str; 3] = [SOFTMAX, QUANTISE, REFORMAT];
 
+/// Layers of each kind that are shown to people; the JSON has all.
+const SHOWN: usize = 3;
+
 /// How many layers an engine has, by kind. These are counts: a softmax of its own may cost more
 /// than a hundred products.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -86,13 +90,29 @@ impl LayerSummary {
         summary
     }
 
-    /// FP8 products.
-    pub fn fp8_products(&self) -> usize {
-        self.count(FP8_PRODUCT)
-    }
-
     fn count(&self, kind: &str) -> usize {
         self.kinds.get(kind).copied().unwrap_or(0)
+    }
+}
+
+impl fmt::Display for LayerSummary {
+    /// Some lines for people; what was not fused by its first few nodes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds: Vec<_> = self.kinds.iter().map(|(kind, n)| format!("{kind} {n}")).collect();
+        write!(f, "{} layers by count: {}", self.total, kinds.join(", "))?;
+        if let Some(share) = self.fp8_share_of_products.filter(|share| *share > 0.0) {
+            let of_layers = 100.0 * self.count(FP8_PRODUCT) as f64 / self.total as f64;
+            let of_products = 100.0 * share;
+            write!(f, "\nFP8: {of_products:.0} % of the products, {of_layers:.0} % of the layers")?;
+        }
+        for (kind, nodes) in &self.unfused {
+            let shown: Vec<_> = nodes.iter().take(SHOWN).map(String::as_str).collect();
+            write!(f, "\nnot fused, {kind}: {}", shown.join("; "))?;
+            if nodes.len() > SHOWN {
+                write!(f, " and {} more", nodes.len() - SHOWN)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -240,17 +260,24 @@ mod tests {
         ];
         assert_eq!(summary.kinds, expected.into());
         assert_eq!((summary.types["gemm"], summary.types["unknown"]), (4, 2));
-        assert_eq!((summary.fp8_products(), summary.fp8_share_of_products), (2, Some(0.5)));
+        assert_eq!(summary.fp8_share_of_products, Some(0.5));
     }
 
     #[test]
     fn what_fell_out_of_fusion_is_named_by_the_nodes_of_the_graph() {
-        let unfused = LayerSummary::parse(ENGINE).unfused;
+        let mut summary = LayerSummary::parse(ENGINE);
         let expected = [
             (QUANTISE, vec!["blocks.0.attn1/Mul + blocks.0.attn1/Q".to_string()]),
             (REFORMAT, vec!["Reformatting CopyNode for Input Tensor 0".to_string()]),
         ];
-        assert_eq!(unfused, expected.into());
+        assert_eq!(summary.unfused, expected.into());
+        let nodes = ["a", "b", "c", "d", "e"].map(String::from);
+        summary.unfused = [(REFORMAT, nodes.into())].into();
+        let shown = summary.to_string();
+        let lines: Vec<_> = shown.lines().collect();
+        assert!(lines[0].starts_with("12 layers by count: FP8 products 2, attention 2"), "{shown}");
+        assert_eq!(lines[1], "FP8: 50 % of the products, 17 % of the layers");
+        assert_eq!(lines[2], "not fused, reformat: a; b; c and 2 more");
     }
 
     /// Names of TensorRT 10.6 on an H200 (bench/results/h200-two-blocks-*.json).

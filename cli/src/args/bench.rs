@@ -11,8 +11,11 @@ const FILES: &str = "\
 With -o FILE.json, beside it: FILE.md, FILE.speed.svg (with --peers) and FILE.layers.svg (with
 --layers).
 
+Several folders, such as one for each precision, make one report: a matrix of their medians.
+
 Examples:
   bernini bench ENGINES --workload t2v-480p,v2v-480p --peers peers.json -o new.json
+  bernini bench BF16 FP8 --workload t2v-480p --layers -o matrix.json
   bernini bench compare old.json new.json";
 
 /// What to measure, or which reports to compare.
@@ -34,8 +37,9 @@ pub enum BenchCommand {
 
 #[derive(Debug, Args)]
 pub struct MeasureArgs {
-    /// An engine folder, or an f32 export for the CPU; chosen engines will do
-    pub folder: PathBuf,
+    /// Engine folders, or f32 exports for the CPU, one after the other; chosen engines will do
+    #[arg(required = true, value_name = "FOLDER")]
+    pub folders: Vec<PathBuf>,
     /// What to measure: names and sizes as in `bernini build`
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', required = true)]
     pub workload: Vec<Workload>,

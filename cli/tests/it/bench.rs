@@ -89,6 +89,17 @@ fn a_regression_beyond_noise_ends_with_1() {
 }
 
 #[test]
+fn several_folders_make_one_report() {
+    let (export, twin, report) = (TINY.path("export"), TINY.path("twin"), TINY.path("matrix.json"));
+    succeed(&["export", text(&TINY.path("checkpoint")), "-o", text(&twin)]);
+    let folders = ["bench", text(&export), text(&twin), "--workload", "48x32x5"];
+    let shown = succeed(&[&folders[..], &["--iterations", "1", "-o", text(&report)]].concat());
+    assert!(shown.contains("| work | f32, ms | f32, ms |"), "{shown}");
+    assert_eq!(read(&report).as_array().unwrap().len(), 2);
+    assert!(fs::read_to_string(report.with_extension("md")).unwrap().contains("### Medians"));
+}
+
+#[test]
 fn what_cannot_be_measured_or_compared_is_said_at_once() {
     let export = TINY.path("export");
     let other_gpu = TINY.path("other_gpu.json");

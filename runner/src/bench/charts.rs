@@ -8,7 +8,7 @@ use super::BenchReport;
 
 /// Size of a drawing and of its parts, in pixels.
 const WIDTH: f64 = 760.0;
-const LEFT: f64 = 190.0;
+const LEFT: f64 = 210.0;
 const BAR: f64 = 18.0;
 const LINE: f64 = 24.0;
 /// Room behind the longest bar for its number.
@@ -23,22 +23,31 @@ const STYLE: &str = "text{font:13px system-ui,sans-serif;fill:#1f2328}.quiet{fil
 const COLOURS: [&str; 8] =
     ["#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#76b7b2", "#b07aa1", "#c9a227", "#8a8f98"];
 
+/// What took how many milliseconds at one work.
+struct Group {
+    name: String,
+    ours: Vec<(String, f64)>,
+    peers: Vec<(String, f64)>,
+}
+
 /// A bar for every work that a peer has measured too, and one for each peer; bars of one work are in
 /// proportion. `None` where there is none.
 pub fn speed_chart(reports: &[BenchReport]) -> Option<String> {
-    let mut groups: Vec<(String, Vec<(String, f64)>)> = vec![];
+    let mut groups: Vec<Group> = vec![];
     for report in reports {
         let Some(peers) = &report.peers else { continue };
-        let identity = &report.machine.identity;
-        let precision = format!("{:?}", identity.precision).to_lowercase();
-        let us = format!("bernini {}", identity.policy.as_ref().unwrap_or(&precision));
+        let us = format!("bernini {}", report.machine.numbers());
         let timings = report.timings.iter().map(|timing| (&timing.name, Some(timing.p50.value)));
         let stages = report.stages.iter().map(|s| (&s.name, s.seconds.map(|s| 1e3 * s)));
         for (name, milliseconds) in timings.chain(stages) {
-            let (peers, known) = (peers.at(name), groups.iter().any(|(known, _)| known == name));
-            if let (Some(milliseconds), false, false) = (milliseconds, peers.is_empty(), known) {
-                let ours = [(us.clone(), milliseconds)];
-                groups.push((name.clone(), ours.into_iter().chain(peers).collect()));
+            let (Some(milliseconds), peers) = (milliseconds, peers.at(name)) else { continue };
+            let ours = (us.clone(), milliseconds);
+            match groups.iter_mut().find(|group| group.name == *name) {
+                // One workload may run what another one does.
+                Some(group) if group.ours.iter().any(|(known, _)| *known == us) => {}
+                Some(group) => group.ours.push(ours),
+                None if peers.is_empty() => {}
+                None => groups.push(Group { name: name.clone(), ours: vec![ours], peers }),
             }
         }
     }
@@ -47,14 +56,15 @@ pub fn speed_chart(reports: &[BenchReport]) -> Option<String> {
     }
     let mut body = String::new();
     let mut y = 0.0;
-    for (name, bars) in &groups {
+    for Group { name, ours, peers } in &groups {
         title(&mut body, &mut y, name);
-        let longest = bars.iter().map(|(_, milliseconds)| *milliseconds).fold(0.0, f64::max);
-        for (index, (what, milliseconds)) in bars.iter().enumerate() {
+        let bars = || ours.iter().chain(peers);
+        let longest = bars().map(|(_, milliseconds)| *milliseconds).fold(0.0, f64::max);
+        for (index, (what, milliseconds)) in bars().enumerate() {
             let width = (WIDTH - LEFT - RIGHT) * milliseconds / longest;
-            let class = if index == 0 { "ours" } else { "peer" };
-            text(&mut body, "x='0'", y, if index == 0 { "" } else { "quiet" }, what);
-            rectangle(&mut body, LEFT, y, width, &format!("class='{class}'"));
+            let [bar, label] = if index < ours.len() { ["ours", ""] } else { ["peer", "quiet"] };
+            text(&mut body, "x='0'", y, label, what);
+            rectangle(&mut body, LEFT, y, width, &format!("class='{bar}'"));
             let at = format!("x='{:.1}'", LEFT + width + 6.0);
             text(&mut body, &at, y, "", &duration(*milliseconds));
             y += LINE;
@@ -66,8 +76,11 @@ pub fn speed_chart(reports: &[BenchReport]) -> Option<String> {
 /// A bar for every submodule whose layers were timed, in proportion to their kinds, with a line
 /// for each kind. `None` where none were.
 pub fn layers_chart(reports: &[BenchReport]) -> Option<String> {
-    let timings = || reports.iter().flat_map(|report| &report.timings);
-    timings().find(|timing| !timing.layers.is_empty())?;
+    let timings = || {
+        let all = reports.iter().flat_map(|report| report.timings.iter().map(move |t| (report, t)));
+        all.filter(|(_, timing)| !timing.layers.is_empty())
+    };
+    timings().next()?;
     let mut seen: Vec<&str> = vec![];
     let mut colour = |kind| {
         let index = seen.iter().position(|known| *known == kind).unwrap_or(seen.len());
@@ -78,10 +91,11 @@ pub fn layers_chart(reports: &[BenchReport]) -> Option<String> {
     };
     let mut body = String::new();
     let mut y = 0.0;
-    for timing in timings().filter(|timing| !timing.layers.is_empty()) {
+    for (report, timing) in timings() {
         let kinds = timing.kinds();
         let total: f64 = kinds.iter().map(|(_, milliseconds)| milliseconds).sum();
-        title(&mut body, &mut y, &format!("{}: {}", timing.name, duration(total)));
+        let numbers = report.machine.numbers();
+        title(&mut body, &mut y, &format!("{numbers}, {}: {}", timing.name, duration(total)));
         let mut x = 0.0;
         for (kind, milliseconds) in &kinds {
             let width = WIDTH * milliseconds / total;
@@ -151,6 +165,11 @@ mod tests {
         for width in [longest, longest * 2.0 / 8.0, longest * 4.0 / 18.0] {
             assert!(chart.contains(&format!("width='{width:.1}'")), "{width} in {chart}");
         }
+        let mut other = report();
+        other.machine.identity.policy = Some("all-fp8".into());
+        let both = speed_chart(&[report(), other]).unwrap();
+        assert_eq!(both.matches("class='ours'").count(), 4, "{both}");
+        assert_eq!(both.matches("class='peer'").count(), 4, "{both}");
         let mut alone = report();
         alone.peers = None;
         assert_eq!(speed_chart(&[alone]), None);

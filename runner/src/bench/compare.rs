@@ -33,6 +33,13 @@ pub struct RecordedMachine {
     pub uncalibrated: bool,
 }
 
+impl RecordedMachine {
+    /// What tells the folders of one report apart.
+    fn numbers(&self) -> (&str, Option<&str>) {
+        (&self.precision, self.policy.as_deref())
+    }
+}
+
 /// A GPU by its name.
 #[derive(Clone, Debug, Deserialize)]
 pub struct RecordedGpu {
@@ -137,7 +144,9 @@ pub fn compare(
 ) -> Result<Comparison, CompareError> {
     let (mut items, mut warnings) = (vec![], vec![]);
     for new in new {
-        let Some(old) = old.iter().find(|old| old.workload == new.workload) else {
+        let candidates = || old.iter().filter(|old| old.workload == new.workload);
+        let alike = candidates().find(|old| old.machine.numbers() == new.machine.numbers());
+        let Some(old) = alike.or(candidates().next()) else {
             warnings.push(format!("{}: OLD did not measure this workload", new.workload));
             continue;
         };

@@ -64,18 +64,64 @@ impl BenchReport {
     }
 }
 
+/// Medians of every work on every folder, where reports are of several folders.
+pub fn matrix(reports: &[BenchReport]) -> Option<String> {
+    let mut folders: Vec<&Machine> = vec![];
+    for BenchReport { machine, .. } in reports {
+        if folders.iter().all(|known| known.identity.folder != machine.identity.folder) {
+            folders.push(machine);
+        }
+    }
+    if folders.len() < 2 {
+        return None;
+    }
+    let names = folders.iter().map(|machine| format!(" {}, ms |", machine.numbers()));
+    let mut text = format!("### Medians\n\n| work |{}\n|---|", names.collect::<String>());
+    let _ = writeln!(text, "{}", "---:|".repeat(folders.len()));
+    let mut works: Vec<(&str, &str)> = vec![];
+    for report in reports {
+        for timing in &report.timings {
+            let work = (report.workload.as_str(), timing.name.as_str());
+            if !works.contains(&work) {
+                works.push(work);
+            }
+        }
+    }
+    for (workload, name) in works {
+        let _ = write!(text, "| {workload} {name} |");
+        for machine in &folders {
+            let same = |report: &&BenchReport| {
+                report.workload == workload
+                    && report.machine.identity.folder == machine.identity.folder
+            };
+            let timings = reports.iter().filter(same).flat_map(|report| &report.timings);
+            let timing = timings.into_iter().find(|timing| timing.name == name);
+            let _ = write!(text, " {} |", number(timing.map(|timing| timing.p50.value), 3));
+        }
+        text.push('\n');
+    }
+    Some(text)
+}
+
 impl Machine {
+    /// Precision and policy.
+    pub(super) fn numbers(&self) -> String {
+        let precision = format!("{:?}", self.identity.precision).to_lowercase();
+        match &self.identity.policy {
+            Some(policy) => format!("{precision} {policy}"),
+            None => precision,
+        }
+    }
+
     /// GPU, TensorRT, precision, policy and command in one line.
     pub(super) fn describe(&self) -> String {
         let Self { identity, command } = self;
-        let precision = format!("{:?}", identity.precision).to_lowercase();
-        let policy = identity.policy.as_ref().map_or(String::new(), |name| format!(", {name}"));
         let place = match (&identity.gpu, &identity.tensorrt) {
             (Some(gpu), Some(version)) => format!("{}, TensorRT {version}", gpu.name),
             _ => "CPU, ONNX Runtime".into(),
         };
         let scales = if identity.uncalibrated { ", synthetic scales" } else { "" };
-        format!("{place}, {precision}{policy}{scales}. `{command}`")
+        format!("{place}, {}{scales}. `{command}`", self.numbers())
     }
 }
 
@@ -140,7 +186,10 @@ fn number(value: Option<f64>, digits: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bernini_graphs::manifest::PrecisionName;
+
     use super::super::testing::report;
+    use super::matrix;
 
     #[test]
     fn stages_are_sums_of_medians_and_missing_engines_leave_holes() {
@@ -173,6 +222,25 @@ mod tests {
             "| transformer context=512 tokens=16 | 0.500 | 40.000 |",
             "| transformer context=512 tokens=16 | 650 | 701 | 1740 | 1500 | 60 | 50 % | 9 |",
             "| FP8 products | 0.750 | 37.5 % |",
+        ] {
+            assert!(text.contains(row), "no {row:?} in {text}");
+        }
+    }
+
+    #[test]
+    fn several_folders_make_a_matrix_of_medians() {
+        let (cpu, mut gpu) = (report(), report());
+        assert_eq!(matrix(&[cpu.clone(), cpu.clone()]), None);
+        gpu.machine.identity.folder = "engines".into();
+        gpu.machine.identity.precision = PrecisionName::Fp8;
+        gpu.machine.identity.policy = Some("all-fp8".into());
+        gpu.timings.retain(|timing| timing.name.starts_with("transformer "));
+        gpu.timings[0].p50.value = 0.5;
+        let text = matrix(&[cpu, gpu]).unwrap();
+        for row in [
+            "| work | f32, ms | fp8 all-fp8, ms |\n|---|---:|---:|",
+            "| small transformer context=512 tokens=16 | 2.000 | 0.500 |",
+            "| small text_encoder text_tokens=512 | 2.000 | – |",
         ] {
             assert!(text.contains(row), "no {row:?} in {text}");
         }

@@ -19,6 +19,7 @@ pub use charts::{layers_chart, speed_chart};
 pub use compare::{CompareError, Comparison, Item, Recorded, Verdict, compare};
 pub use gpu::GpuUse;
 pub use jobs::{Clip, Job, Shape, jobs};
+pub use markdown::matrix;
 pub use measure::{Bench, BenchError, KindOf, Repeat};
 pub use report::{BenchReport, ColdStart, Layer, Machine, Peers, StageTime, Timing};
 pub use statistics::Estimate;

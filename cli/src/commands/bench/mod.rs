@@ -2,6 +2,7 @@
 
 mod compare;
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::path::Path;
@@ -12,7 +13,8 @@ use bernini_builder::{Clip as BuilderClip, LayerKinds, Workload};
 use bernini_graphs::Submodule;
 use bernini_runner::backend::{self, TensorRtOptions};
 use bernini_runner::bench::{
-    Bench, BenchReport, Clip, Job, Machine, Peers, Repeat, Shape, jobs, layers_chart, speed_chart,
+    Bench, BenchReport, Clip, Job, KindOf, Machine, Peers, Repeat, Shape, jobs, layers_chart,
+    matrix, speed_chart,
 };
 use bernini_runner::package::{Folder, Package};
 use bernini_runner::pipeline::Progress as Watch;
@@ -31,37 +33,65 @@ pub fn bench(args: &BenchArgs, interrupted: &AtomicBool) -> anyhow::Result<Outco
     }
 }
 
+/// A folder and what is measured on it.
+struct Side {
+    folder: Folder,
+    planned: Vec<Planned>,
+}
+
 fn measure(args: &MeasureArgs, interrupted: &AtomicBool) -> anyhow::Result<Outcome> {
-    let folder = Folder::open(&args.folder)?;
-    let package = package(&folder)?;
-    let peers = args.peers.as_deref().map(read_peers).transpose()?;
-    let planned: Vec<_> = args
-        .workload
+    // What cannot work is said before anything runs.
+    let sides: Vec<_> = args
+        .folders
         .iter()
-        .map(|workload| plan(workload, &package))
+        .map(|folder| side(folder, &args.workload))
         .collect::<anyhow::Result<_>>()?;
+    let peers = args.peers.as_deref().map(read_peers).transpose()?;
     if let Some(folder) = args.output.as_deref().and_then(Path::parent)
         && !folder.as_os_str().is_empty()
         && !folder.is_dir()
     {
         bail!("--output: no folder {}; make it first", folder.display());
     }
+    let mut reports = vec![];
+    for side in &sides {
+        reports.extend(reports_of(side, args, peers.as_ref(), interrupted)?);
+    }
+    finish(args, &reports)
+}
+
+fn side(path: &Path, workloads: &[Workload]) -> anyhow::Result<Side> {
+    let folder = Folder::open(path)?;
+    let package = package(&folder)?;
+    let planned = workloads.iter().map(|workload| plan(workload, &package));
+    let planned = planned.collect::<anyhow::Result<_>>()?;
+    Ok(Side { folder, planned })
+}
+
+/// A report for each workload; the folder's engines are unloaded at the end.
+fn reports_of(
+    Side { folder, planned }: &Side,
+    args: &MeasureArgs,
+    peers: Option<&Peers>,
+    interrupted: &AtomicBool,
+) -> anyhow::Result<Vec<BenchReport>> {
     // Made-up scales cost what measured ones do; the report says which they are.
     let options = TensorRtOptions { allow_uncalibrated: true, vram_limit: None };
-    let backend = backend::open(&folder, options)?;
-    let kinds = Submodule::ALL.map(|submodule| LayerKinds::read(&args.folder, submodule));
-    let kind_of = |submodule, layer: &str| {
-        let all = Submodule::ALL.iter().zip(&kinds);
-        all.clone().find(|(known, _)| **known == submodule).map_or("other", |(_, k)| k.of(layer))
-    };
+    let backend = backend::open(folder, options)?;
+    let identity = folder.identity();
+    let kinds = args.layers.then(|| {
+        let kinds = |submodule| (submodule, LayerKinds::read(&identity.folder, submodule));
+        BTreeMap::from(Submodule::ALL.map(kinds))
+    });
+    let kind_of = kinds.map(|kinds| move |submodule, layer: &str| kinds[&submodule].of(layer));
     let repeat = Repeat {
         warmup: args.warmup as usize,
         iterations: args.iterations as usize,
-        layers: args.layers.then_some(&kind_of),
+        layers: kind_of.as_ref().map(|kind_of| kind_of as KindOf<'_>),
     };
-    let mut bench = Bench::new(&folder, &*backend, repeat);
+    let mut bench = Bench::new(folder, &*backend, repeat);
     let mut reports = vec![];
-    for (shape, jobs) in &planned {
+    for (shape, jobs) in planned {
         let progress = Progress::new(args.progress);
         let watch: &dyn Watch = &progress;
         watch.begin("bench", jobs.0.len());
@@ -74,8 +104,8 @@ fn measure(args: &MeasureArgs, interrupted: &AtomicBool) -> anyhow::Result<Outco
             watch.advance();
         }
         let command = env::args().collect::<Vec<_>>().join(" ");
-        let machine = Machine { identity: folder.identity(), command };
-        let mut report = BenchReport::new(shape, machine, peers.clone(), timings, jobs);
+        let machine = Machine { identity: identity.clone(), command };
+        let mut report = BenchReport::new(shape, machine, peers.cloned(), timings, jobs);
         report.peak_gpu_memory_bytes = bench.peak_gpu_memory_bytes();
         if !args.json {
             drop(progress);
@@ -83,7 +113,7 @@ fn measure(args: &MeasureArgs, interrupted: &AtomicBool) -> anyhow::Result<Outco
         }
         reports.push(report);
     }
-    finish(args, &reports)
+    Ok(reports)
 }
 
 type Planned = (Shape, (Vec<Job>, [usize; 2]));
@@ -117,8 +147,9 @@ fn finish(args: &MeasureArgs, reports: &[BenchReport]) -> anyhow::Result<Outcome
     if let Some(path) = &args.output {
         write(path, &json, reports).context("--output")?;
     }
-    if args.json {
-        println!("{json}");
+    match args.json {
+        true => println!("{json}"),
+        false => matrix(reports).iter().for_each(|table| println!("{table}")),
     }
     Ok(Outcome::Done)
 }
@@ -126,7 +157,8 @@ fn finish(args: &MeasureArgs, reports: &[BenchReport]) -> anyhow::Result<Outcome
 /// The report, and beside it what people look at.
 fn write(path: &Path, json: &str, reports: &[BenchReport]) -> anyhow::Result<()> {
     publish(path, &format!("{json}\n"))?;
-    let tables: Vec<_> = reports.iter().map(BenchReport::markdown).collect();
+    let tables = reports.iter().map(BenchReport::markdown).chain(matrix(reports));
+    let tables: Vec<_> = tables.collect();
     publish(&path.with_extension("md"), &tables.join("\n"))?;
     for (chart, end) in [(speed_chart(reports), "speed.svg"), (layers_chart(reports), "layers.svg")]
     {

@@ -92,6 +92,16 @@ fn what_only_one_report_has_is_said_and_nothing_in_common_is_refused() {
 }
 
 #[test]
+fn each_folder_of_a_report_is_compared_with_its_like() {
+    let (fp8, mut bf16) = (report(&[1.0; 3]), report(&[2.0; 3]));
+    bf16[0]["machine"]["precision"] = "bf16".into();
+    let both = |a: &Value, b: &Value| json!([a[0], b[0]]);
+    let same = compared(both(&fp8, &bf16), both(&bf16, &fp8)).unwrap();
+    assert!(same.warnings.is_empty() && same.items.iter().all(|item| item.change == 0.0));
+    assert_eq!(compared(both(&fp8, &bf16), bf16).unwrap().items[0].old.value, 2.0);
+}
+
+#[test]
 fn times_that_cannot_be_are_refused() {
     for times in [&[][..], &[1.0, 0.0], &[-1.0]] {
         let refused = compared(report(&[1.0; 3]), report(times)).unwrap_err();
