@@ -1,8 +1,7 @@
 //! The `bernini` command: checkpoints to ONNX graphs, and prompts to video.
-#![allow(clippy::print_stderr)] // The one crate that talks to a terminal.
 
 #[macro_use]
-mod stdout;
+mod streams;
 
 mod args;
 mod commands;
@@ -38,7 +37,7 @@ fn main() -> ExitCode {
     let outcome = ctrlc::set_handler(handler)
         .map_err(anyhow::Error::from)
         .and_then(|()| dispatch(&cli.command, &interrupted))
-        .and_then(|outcome| Ok(stdout::finish().map(|()| outcome)?));
+        .and_then(|outcome| Ok(streams::finish().map(|()| outcome)?));
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::CheckFailed) => ExitCode::from(1),

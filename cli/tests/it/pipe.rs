@@ -1,4 +1,4 @@
-//! Standard output that nobody reads to its end.
+//! Output that nobody reads to its end.
 
 use std::fs::File;
 use std::process::Stdio;
@@ -16,6 +16,13 @@ fn a_reader_who_leaves_early_is_no_error() {
         let error = String::from_utf8_lossy(&result.stderr);
         assert_eq!((result.status.code(), &*error), (Some(0), ""), "{arguments:?}");
     }
+}
+
+#[test]
+fn an_error_that_nobody_reads_still_has_its_exit_code() {
+    let mut child = command(&["inspect", "/nowhere"]).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stderr.take());
+    assert_eq!(child.wait().unwrap().code(), Some(2));
 }
 
 #[test]

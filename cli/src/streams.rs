@@ -1,7 +1,7 @@
-//! Standard output whose reader may leave early: `bernini … | head`.
+//! Standard output and standard error, whose readers may leave early: `bernini … | head`.
 //!
-//! Rust's own `println!` panics there. This one says nothing more, and the verb goes on: files that
-//! were asked for are still written, and the exit code is that of the work.
+//! Rust's own `println!` and `eprintln!` panic there. These say nothing more, and the verb goes on:
+//! files that were asked for are still written, and the exit code is that of the work.
 
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write};
@@ -13,19 +13,31 @@ static CLOSED: OnceLock<io::Error> = OnceLock::new();
 /// Shadows the standard macro in every module of this crate, which is why this module is the first.
 macro_rules! println {
     ($($arguments:tt)*) => {
-        $crate::stdout::line(std::format_args!($($arguments)*))
+        $crate::streams::out(std::format_args!($($arguments)*))
+    };
+}
+
+/// Shadows the standard macro, too.
+macro_rules! eprintln {
+    ($($arguments:tt)*) => {
+        $crate::streams::err(std::format_args!($($arguments)*))
     };
 }
 
 /// Prints a line, if there is somebody who reads it.
-pub fn line(line: Arguments<'_>) {
+pub fn out(line: Arguments<'_>) {
     if CLOSED.get().is_none() {
         note(writeln!(io::stdout(), "{line}"));
     }
 }
 
-/// Prints what is left. An error is one that a user should know of: a full disk, not a reader who
-/// has seen enough.
+/// Prints a line to standard error; where nobody reads that, there is nobody to tell.
+pub fn err(line: Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Prints what is left to standard output. An error is one that a user should know of: a full disk,
+/// not a reader who has seen enough.
 pub fn finish() -> io::Result<()> {
     note(io::stdout().flush());
     match CLOSED.get() {
