@@ -94,7 +94,7 @@ fn several_folders_make_one_report() {
     succeed(&["export", text(&TINY.path("checkpoint")), "-o", text(&twin)]);
     let folders = ["bench", text(&export), text(&twin), "--workload", "48x32x5"];
     let shown = succeed(&[&folders[..], &["--iterations", "1", "-o", text(&report)]].concat());
-    assert!(shown.contains("| work | f32, ms | f32, ms |"), "{shown}");
+    assert!(shown.contains("| work | export f32, ms | twin f32, ms |"), "{shown}");
     assert_eq!(read(&report).as_array().unwrap().len(), 2);
     assert!(fs::read_to_string(report.with_extension("md")).unwrap().contains("### Medians"));
 }

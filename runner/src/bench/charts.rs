@@ -36,7 +36,7 @@ pub fn speed_chart(reports: &[BenchReport]) -> Option<String> {
     let mut groups: Vec<Group> = vec![];
     for report in reports {
         let Some(peers) = &report.peers else { continue };
-        let us = format!("bernini {}", report.machine.numbers());
+        let us = format!("bernini {}", report.machine.label(reports));
         let timings = report.timings.iter().map(|timing| (&timing.name, Some(timing.p50.value)));
         let stages = report.stages.iter().map(|s| (&s.name, s.seconds.map(|s| 1e3 * s)));
         for (name, milliseconds) in timings.chain(stages) {
@@ -94,7 +94,7 @@ pub fn layers_chart(reports: &[BenchReport]) -> Option<String> {
     for (report, timing) in timings() {
         let kinds = timing.kinds();
         let total: f64 = kinds.iter().map(|(_, milliseconds)| milliseconds).sum();
-        let numbers = report.machine.numbers();
+        let numbers = report.machine.label(reports);
         title(&mut body, &mut y, &format!("{numbers}, {}: {}", timing.name, duration(total)));
         let mut x = 0.0;
         for (kind, milliseconds) in &kinds {

@@ -75,7 +75,7 @@ pub fn matrix(reports: &[BenchReport]) -> Option<String> {
     if folders.len() < 2 {
         return None;
     }
-    let names = folders.iter().map(|machine| format!(" {}, ms |", machine.numbers()));
+    let names = folders.iter().map(|machine| format!(" {}, ms |", machine.label(reports)));
     let mut text = format!("### Medians\n\n| work |{}\n|---|", names.collect::<String>());
     let _ = writeln!(text, "{}", "---:|".repeat(folders.len()));
     let mut works: Vec<(&str, &str)> = vec![];
@@ -104,8 +104,22 @@ pub fn matrix(reports: &[BenchReport]) -> Option<String> {
 }
 
 impl Machine {
+    /// What tells its folder from those of other `reports`: precision and policy, and its name where
+    /// they do not.
+    pub(super) fn label(&self, reports: &[BenchReport]) -> String {
+        let folder = &self.identity.folder;
+        let same = |report: &BenchReport| {
+            let Self { identity, .. } = &report.machine;
+            identity.folder != *folder && report.machine.numbers() == self.numbers()
+        };
+        match (reports.iter().any(same), folder.file_name()) {
+            (true, Some(name)) => format!("{} {}", name.to_string_lossy(), self.numbers()),
+            _ => self.numbers(),
+        }
+    }
+
     /// Precision and policy.
-    pub(super) fn numbers(&self) -> String {
+    fn numbers(&self) -> String {
         let precision = format!("{:?}", self.identity.precision).to_lowercase();
         match &self.identity.policy {
             Some(policy) => format!("{precision} {policy}"),
@@ -236,7 +250,8 @@ mod tests {
         gpu.machine.identity.policy = Some("all-fp8".into());
         gpu.timings.retain(|timing| timing.name.starts_with("transformer "));
         gpu.timings[0].p50.value = 0.5;
-        let text = matrix(&[cpu, gpu]).unwrap();
+        let mut twin = gpu.clone();
+        let text = matrix(&[cpu.clone(), gpu.clone()]).unwrap();
         for row in [
             "| work | f32, ms | fp8 all-fp8, ms |\n|---|---:|---:|",
             "| small transformer context=512 tokens=16 | 2.000 | 0.500 |",
@@ -244,6 +259,10 @@ mod tests {
         ] {
             assert!(text.contains(row), "no {row:?} in {text}");
         }
+        twin.machine.identity.folder = "parts/of/others".into();
+        let text = matrix(&[cpu, gpu, twin]).unwrap();
+        let columns = "| f32, ms | engines fp8 all-fp8, ms | others fp8 all-fp8, ms |";
+        assert!(text.contains(columns), "{text}");
     }
 
     #[test]
