@@ -92,6 +92,18 @@ impl Outputs {
         self.tensors.remove(name).ok_or_else(missing)
     }
 
+    /// Keeps only the entries `indices` of axis `axis` of the output called `name`, where it lies.
+    pub fn select(
+        &mut self,
+        name: &str,
+        axis: usize,
+        indices: &[usize],
+    ) -> Result<(), BackendError> {
+        let chosen = self.take(name)?.select(axis, indices)?;
+        self.tensors.insert(name.into(), chosen);
+        Ok(())
+    }
+
     /// Takes the f32 output called `name`, whose rank is that of `D`.
     pub fn take_f32<D: Dimension>(
         &mut self,
