@@ -115,11 +115,6 @@ impl PlannerSizes {
         }
     }
 
-    /// Tokens of the longest branch without the target's, whose prompt is long.
-    pub(crate) fn longest_prefix(&self) -> usize {
-        TYPICAL_TEXT + LONG_TEXT + self.sources
-    }
-
     /// Rows of the longest context: both texts, sources and target (D.8).
     pub(crate) fn longest_context(&self) -> usize {
         2 * LONG_TEXT + self.sources + self.target

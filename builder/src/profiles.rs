@@ -26,15 +26,9 @@ pub fn profiles(
     vision_window: Option<usize>,
 ) -> BTreeMap<Submodule, Vec<ProfileEntry>> {
     let planner = |workload| vision_window.map(|window| PlannerSizes::new(workload, window));
-    let largest = |size: fn(&PlannerSizes) -> usize| {
-        workloads.iter().filter_map(planner).map(|sizes| size(&sizes)).max().unwrap_or(0)
-    };
-    let mut all = Profiles {
-        context: largest(PlannerSizes::longest_context).next_multiple_of(512).max(MAX_CONTEXT),
-        prefix: largest(PlannerSizes::longest_prefix),
-        target: largest(|sizes| sizes.target),
-        by_submodule: BTreeMap::new(),
-    };
+    let rows = workloads.iter().filter_map(planner).map(|sizes| sizes.longest_context()).max();
+    let context = rows.map_or(MAX_CONTEXT, |rows| rows.next_multiple_of(512).max(MAX_CONTEXT));
+    let mut all = Profiles { context, by_submodule: BTreeMap::new() };
     for workload in workloads {
         all.renderer(workload);
         if let Some(sizes) = planner(workload) {
@@ -45,11 +39,8 @@ pub fn profiles(
 }
 
 struct Profiles {
-    /// Most rows of a context.
+    /// Most rows of a context, hence most tokens of the planner.
     context: usize,
-    /// Most tokens of the planner's prefix, and of its target: activations grow with them.
-    prefix: usize,
-    target: usize,
     by_submodule: BTreeMap<Submodule, Vec<ProfileEntry>>,
 }
 
@@ -87,24 +78,24 @@ impl Profiles {
     }
 
     fn planner(&mut self, workload: &Workload, sizes: &PlannerSizes) {
-        let (name, longest) = (&workload.name, self.prefix + self.target);
+        let (name, longest) = (&workload.name, self.context);
         let up_to = |opt, max| range(1, opt, max);
         if let Some(largest) = sizes.vision {
             self.add(Submodule::Vision, name, &largest.ranges());
         }
         let prefix = [
             ("batch", up_to(sizes.prefix_branches, 3)),
-            ("tokens", up_to(sizes.prefix, self.prefix)),
+            ("tokens", up_to(sizes.prefix, longest)),
             ("past", SizeRange::fixed(0)),
         ];
         self.add(Submodule::PlannerLm, &format!("{name} prefix"), &prefix);
         let target = [
             ("batch", up_to(sizes.head_branches, 3)),
-            ("tokens", up_to(sizes.target, self.target)),
-            ("past", up_to(sizes.prefix, self.prefix)),
+            ("tokens", up_to(sizes.target, longest)),
+            ("past", up_to(sizes.prefix, longest)),
         ];
         self.add(Submodule::PlannerLm, &format!("{name} target"), &target);
-        let rows = [("rows", up_to(sizes.revealed * sizes.head_branches, 3 * self.target))];
+        let rows = [("rows", up_to(sizes.revealed * sizes.head_branches, 3 * longest))];
         self.add(Submodule::PredVit, name, &rows);
         self.add(Submodule::FlowHead, name, &rows);
         let tokens = up_to(sizes.prefix + sizes.target, longest);

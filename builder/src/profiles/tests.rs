@@ -81,21 +81,21 @@ fn the_vae_has_one_profile_for_each_size() {
 }
 
 /// v2v at 480p: 5·6·10 = 300 source and 300 target tokens (D.11), 25 steps reveal 12 each, 2
-/// branches in the head, windows 5·2·3; 128 + 512 tokens of text at most.
+/// branches in the head, windows 5·2·3.
 #[test]
 fn the_planner_is_fastest_at_its_workload() {
     let all = of(&["t2v-480p", "v2v-480p"], true);
     let both = "t2v-480p, v2v-480p";
-    let prefix = "batch 1 3 3; past 0 0 0; tokens 1 428 940";
-    let target = "batch 1 2 3; past 1 428 940; tokens 1 300 300";
+    let prefix = "batch 1 3 3; past 0 0 0; tokens 1 428 2048";
+    let target = "batch 1 2 3; past 1 428 2048; tokens 1 300 2048";
     let expected = [
         line("t2v-480p prefix, v2v-480p prefix", prefix),
         line("t2v-480p target, v2v-480p target", target),
     ];
     assert_eq!(show(&all[&Submodule::PlannerLm]), expected);
-    assert_eq!(show(&all[&Submodule::PredVit]), [line(both, "rows 1 24 900")]);
-    assert_eq!(show(&all[&Submodule::FlowHead]), [line(both, "rows 1 24 900")]);
-    assert_eq!(show(&all[&Submodule::ProjGen]), [line(both, "tokens 1 728 1240")]);
+    assert_eq!(show(&all[&Submodule::PredVit]), [line(both, "rows 1 24 6144")]);
+    assert_eq!(show(&all[&Submodule::FlowHead]), [line(both, "rows 1 24 6144")]);
+    assert_eq!(show(&all[&Submodule::ProjGen]), [line(both, "tokens 1 728 2048")]);
     let vision = "frame_tokens 1 60 64; frames 1 5 32; windows 1 30 512";
     assert_eq!(show(&all[&Submodule::Vision]), [line("v2v-480p", vision)]);
 }
@@ -106,6 +106,5 @@ fn large_workloads_get_long_contexts() {
     let all = of(&["832x480x1021+832x480x1021", "t2v-480p"], true);
     let context = &all[&Submodule::Transformer2Context][0].sizes["context"];
     assert_eq!((context.min, context.opt, context.max), (512, 512, 8704));
-    // 128 of text with role tags and 512 more, 3,780 of the source, and as many of the target.
-    assert_eq!(all[&Submodule::ProjGen][0].sizes["tokens"].max, 640 + 2 * 3780);
+    assert_eq!(all[&Submodule::ProjGen][0].sizes["tokens"].max, 8704);
 }
