@@ -7,6 +7,7 @@ mod calibrate;
 mod common;
 mod config;
 mod examples;
+mod gpu;
 mod partial;
 mod run;
 mod verify;
