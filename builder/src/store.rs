@@ -165,11 +165,6 @@ pub(crate) fn find(
 
 /// File name of an engine's plan.
 pub(crate) fn plan_name(submodule: Submodule, precision: PrecisionName, key: &str) -> String {
-    let precision = match precision {
-        PrecisionName::F32 => "f32",
-        PrecisionName::Bf16 => "bf16",
-        PrecisionName::Fp8 => "fp8",
-    };
     format!("{submodule}.{precision}.{}{PLAN}", short(key))
 }
 

@@ -72,6 +72,7 @@ impl Folders {
                 outputs: vec![output],
                 config: submodule.component().config_file(),
                 work: WorkEntry::default(),
+                fp8: Default::default(),
             };
             (submodule.stem().to_string(), entry)
         };

@@ -16,4 +16,4 @@ mod ssim;
 mod table;
 
 pub use policy::{Numbers, Policy, PolicyError, Rule};
-pub use table::{Amax, CalibrationTable, E4M3_MAX, TABLE_SCHEMA, TableError};
+pub use table::{Amax, AttentionAmax, CalibrationTable, E4M3_MAX, TABLE_SCHEMA, TableError};

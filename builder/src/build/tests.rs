@@ -273,7 +273,8 @@ fn bad_exports_are_refused_before_anything_is_written() {
         assert!(!folders.engines().exists());
     };
     refused(|m| m.precision = PrecisionName::F32, "--precision bf16");
-    refused(|m| m.schema = 9, "schema 9, expected 1");
+    refused(|m| m.precision = PrecisionName::Fp8F32, "precision fp8-f32");
+    refused(|m| m.schema = 9, "schema 9, expected 2");
     refused(|m| m.config[0].file = "../../etc/passwd".into(), "not below the folder");
     refused(|m| m.config[0].bytes += 1, "vae.json");
     refused(|m| m.submodules.clear(), "no submodule");

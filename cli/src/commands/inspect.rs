@@ -52,12 +52,18 @@ fn print_component(component: &ComponentReport) {
 
 fn print_export(report: &ExportFolderReport) {
     let ExportFolderReport { variant, precision, files, bytes, .. } = report;
-    println!("export, {variant:?}, {precision:?}, of checkpoint {}", report.source);
+    println!("export, {variant:?}, {precision}, of checkpoint {}", report.source);
+    if let Some(policy) = &report.policy {
+        println!("FP8 policy {policy}");
+    }
     if report.uncalibrated {
         println!("uncalibrated: the FP8 scales are constants, for speed runs only");
     }
     for (stem, weights) in &report.submodules {
-        println!("{stem:<28} {:>12.1} MB", *weights as f64 / 1e6);
+        let fp8 = report.fp8.get(stem).map_or(String::new(), |fp8| {
+            format!("  FP8: {} linears, {} attentions", fp8.linears, fp8.attentions)
+        });
+        println!("{stem:<28} {:>12.1} MB{fp8}", *weights as f64 / 1e6);
     }
     let checked = if report.verified { "hashes checked" } else { "sizes checked" };
     println!("{files} files, {:.1} MB, {checked}", *bytes as f64 / 1e6);

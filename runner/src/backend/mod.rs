@@ -40,10 +40,15 @@ pub trait Backend {
     }
 }
 
-/// What runs the graphs or engines of `folder`; `options` are for engines.
+/// What runs the graphs or engines of `folder`; of `options`, graphs heed `allow_uncalibrated`.
 pub fn open(folder: &Folder, options: TensorRtOptions) -> Result<Box<dyn Backend>, BackendError> {
     Ok(match folder {
-        Folder::Export(export) => Box::new(OnnxRuntime::new(export.clone())?),
+        Folder::Export(export) => {
+            if export.manifest().uncalibrated && !options.allow_uncalibrated {
+                return Err(EngineError::Uncalibrated { folder: export.folder().into() }.into());
+            }
+            Box::new(OnnxRuntime::new(export.clone())?)
+        }
         Folder::Engines(engines) => Box::new(TensorRt::open(engines.clone(), options)?),
     })
 }

@@ -9,7 +9,7 @@ impl BenchReport {
     pub fn markdown(&self) -> String {
         let machine = &self.machine;
         let mut text = format!("### {}\n\n", self.workload);
-        let precision = format!("{:?}", machine.precision).to_lowercase();
+        let precision = machine.precision;
         let policy = machine.policy.as_ref().map_or(String::new(), |name| format!(", {name}"));
         let place = match (&machine.gpu, &machine.tensorrt) {
             (Some(gpu), Some(version)) => format!("{}, TensorRT {version}", gpu.name),
