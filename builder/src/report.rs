@@ -87,7 +87,7 @@ pub struct EngineReport {
     pub activation_bytes: u64,
     /// Names of its optimization profiles.
     pub profiles: Vec<String>,
-    /// Kernels chosen; of engines that were built.
+    /// Kernels chosen, as counts; of engines that were built.
     pub layers: Option<LayerSummary>,
 }
 

@@ -15,7 +15,7 @@ use crate::files::{self, FileError, PARTIAL};
 use crate::key::short;
 
 /// Held while a build writes; marks the folder as ours before there is a manifest.
-const LOCK: &str = ".lock";
+pub(crate) const LOCK: &str = ".lock";
 /// What builds have measured, for the next ones.
 pub(crate) const TIMING_CACHE: &str = "timing.cache";
 /// Folder of TensorRT's description of every engine, `<stem>.json`.
@@ -96,7 +96,7 @@ impl Store {
     }
 
     pub(crate) fn write_layers(&self, submodule: Submodule, json: &str) -> Result<(), StoreError> {
-        files::write(&self.root, &format!("{LAYERS}/{submodule}.json"), json.as_bytes())?;
+        files::write(&self.root, &layers_file(submodule), json.as_bytes())?;
         Ok(())
     }
 
@@ -168,12 +168,17 @@ pub(crate) fn plan_name(submodule: Submodule, precision: PrecisionName, key: &st
     format!("{submodule}.{precision}.{}{PLAN}", short(key))
 }
 
+/// TensorRT's description of an engine, as a path below the folder.
+pub(crate) fn layers_file(submodule: Submodule) -> String {
+    format!("{LAYERS}/{submodule}.json")
+}
+
 fn journal(plan: &str) -> String {
     format!("{plan}.json")
 }
 
 /// Only names that this store gives: whatever else lies in the folder is not ours to remove.
-fn is_plan(name: &str) -> bool {
+pub(crate) fn is_plan(name: &str) -> bool {
     let parts = name.strip_suffix(PLAN).map(|name| name.split('.').collect::<Vec<_>>());
     let Some([stem, "bf16" | "fp8", key]) = parts.as_deref() else { return false };
     Submodule::from_stem(stem).is_some() && key.bytes().all(|byte| byte.is_ascii_hexdigit())
@@ -206,6 +211,15 @@ pub enum StoreError {
         root.display()
     )]
     Foreign {
+        /// The folder.
+        root: PathBuf,
+    },
+    /// A build that did not end.
+    #[error(
+        "{}: an unfinished build (no {ENGINES_MANIFEST}); run the same build again to finish it",
+        root.display()
+    )]
+    Unfinished {
         /// The folder.
         root: PathBuf,
     },

@@ -1,8 +1,12 @@
 //! The `bernini` command: checkpoints to ONNX graphs, and prompts to video.
-#![allow(clippy::print_stdout, clippy::print_stderr)] // The one crate that talks to a terminal.
+#![allow(clippy::print_stderr)] // The one crate that talks to a terminal.
+
+#[macro_use]
+mod stdout;
 
 mod args;
 mod commands;
+mod files;
 mod progress;
 
 use std::process::ExitCode;
@@ -33,7 +37,8 @@ fn main() -> ExitCode {
     };
     let outcome = ctrlc::set_handler(handler)
         .map_err(anyhow::Error::from)
-        .and_then(|()| dispatch(&cli.command, &interrupted));
+        .and_then(|()| dispatch(&cli.command, &interrupted))
+        .and_then(|outcome| Ok(stdout::finish().map(|()| outcome)?));
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::CheckFailed) => ExitCode::from(1),

@@ -1,6 +1,8 @@
 //! What the pipeline reads of a folder besides graphs or engines: tables, configs, tokenizer files.
 //! Exports and engine folders hold the same ones (design §3).
 
+mod folder;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
@@ -20,8 +22,8 @@ use bernini_graphs::models::{Configs, PlannerConfigs};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::engines::Engines;
-use crate::export::Export;
+pub use folder::{Entry, Folder, Identity};
+
 use crate::scheduler::DEFAULT_BOUNDARY_RATIO;
 
 /// JSON files of a folder are small; anything larger is not ours.
@@ -42,32 +44,6 @@ impl FolderKind {
         match self {
             Self::Export => "export the checkpoint again with `bernini export`",
             Self::Engines => "build the engines again with `bernini build`",
-        }
-    }
-}
-
-/// A folder, opened as what its manifest says it is.
-#[derive(Clone, Debug)]
-pub enum Folder {
-    /// It has an `export.json`.
-    Export(Export),
-    /// It has an `engines.json`.
-    Engines(Engines),
-}
-
-impl Folder {
-    /// Opens `folder`.
-    ///
-    /// # Errors
-    /// [`PackageError::Neither`] and [`PackageError::Both`] by its manifests, then those of
-    /// [`Export::open`] and [`Engines::open`].
-    pub fn open(folder: &Path) -> Result<Self, PackageError> {
-        let has = |manifest: &str| folder.join(manifest).is_file();
-        match (has(EXPORT_MANIFEST), has(ENGINES_MANIFEST)) {
-            (true, false) => Export::open(folder).map(Self::Export),
-            (false, true) => Engines::open(folder).map(Self::Engines),
-            (false, false) => Err(PackageError::Neither { folder: folder.into() }),
-            (true, true) => Err(PackageError::Both { folder: folder.into() }),
         }
     }
 }
@@ -346,6 +322,7 @@ pub enum PackageError {
 mod tests {
     use super::*;
     use crate::backend::testing::EngineFolder;
+    use crate::engines::Engines;
 
     fn refusal(made: &EngineFolder) -> String {
         match Folder::open(made.path()) {

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use bernini_graphs::{Component, Submodule};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use bench::BenchArgs;
+pub use bench::{BenchArgs, BenchCommand, CompareArgs, MeasureArgs};
 pub use build::BuildArgs;
 pub use calibrate::CalibrateArgs;
 pub use inputs::{check_outputs, check_sources, settings};
@@ -33,7 +33,7 @@ pub struct Cli {
 pub enum Command {
     /// Write a random checkpoint in the released layout
     Synth(SynthArgs),
-    /// Say what a checkpoint or export holds, and whether it keeps the contract
+    /// Say what a checkpoint, export or engine folder holds, and whether it keeps the contract
     Inspect(InspectArgs),
     /// Translate a checkpoint into one ONNX graph per submodule
     Export(ExportArgs),
@@ -45,8 +45,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Measure how far folder B is from folder A: submodules, steps, frames
     Verify(Box<VerifyArgs>),
-    /// Measure every submodule, and what a request adds up to
-    Bench(BenchArgs),
+    /// Measure every submodule, and what a request adds up to; or compare two reports
+    Bench(Box<BenchArgs>),
     /// Say what this machine has and what is missing
     Doctor(DoctorArgs),
 }
@@ -106,9 +106,9 @@ pub enum Layout {
 
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// A checkpoint or an export
+    /// A checkpoint, an export or an engine folder
     pub folder: PathBuf,
-    /// Also hash every file of an export
+    /// Also hash every file of an export or an engine folder
     #[arg(long)]
     pub verify: bool,
     /// Print the report as JSON

@@ -5,14 +5,17 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
 use bernini_builder::{
-    Action, BuildReport, Compiler, DryRun, EngineReport, Flags, Options, PlannedEngine,
-    TensorRtCompiler, Watch, build as make, dry_run,
+    Action, BuildReport, Compiler, DryRun, EngineReport, Flags, LayerSummary, Options,
+    PlannedEngine, TensorRtCompiler, Watch, build as make, dry_run,
 };
 use bernini_tensorrt::{PluginLibrary, restart_with_library_path};
 
 use crate::Outcome;
 use crate::args::BuildArgs;
 use crate::progress::Progress;
+
+/// Layers that are named of each kind that was not fused; the JSON has all.
+const SHOWN: usize = 3;
 
 pub fn build(args: &BuildArgs, interrupted: &Arc<AtomicBool>) -> anyhow::Result<Outcome> {
     let options = Options {
@@ -119,7 +122,27 @@ fn print_engine(engine: &EngineReport) {
         said(engine.action, &engine.why),
     );
     if let Some(layers) = &engine.layers {
-        let kinds: Vec<_> = layers.kinds.iter().map(|(kind, n)| format!("{kind} {n}")).collect();
-        println!("  {} layers: {}", layers.total, kinds.join(", "));
+        print_layers(layers);
+    }
+}
+
+/// Counts, and no times: those are measured by `bernini bench --layers`.
+fn print_layers(layers: &LayerSummary) {
+    let kinds: Vec<_> = layers.kinds.iter().map(|(kind, n)| format!("{kind} {n}")).collect();
+    println!("  {} layers: {}", layers.total, kinds.join(", "));
+    if let Some(share) = layers.fp8_share_of_products.filter(|share| *share > 0.0) {
+        let of_layers = 100.0 * layers.fp8_products() as f64 / layers.total as f64;
+        let of_products = 100.0 * share;
+        println!(
+            "  FP8 products: {of_products:.0} % of the products, {of_layers:.0} % of the layers"
+        );
+    }
+    for (kind, nodes) in &layers.unfused {
+        let shown = nodes.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+        let more = match nodes.len().saturating_sub(SHOWN) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        println!("  not fused, {kind}: {shown}{more}");
     }
 }

@@ -1,14 +1,14 @@
 //! `bernini calibrate`: what linear layers and attentions meet on real trajectories.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail};
 use bernini_calibration::CalibrationTable;
-use bernini_graphs::manifest::{PortEntry, Variant};
+use bernini_graphs::Submodule;
+use bernini_graphs::manifest::Variant;
 use bernini_runner::backend::{Backend, OnnxRuntime, TensorRt, TensorRtOptions, check_engines};
 use bernini_runner::calibrate::{Calibrating, Measurements, is_tapped};
 use bernini_runner::package::{Folder, Package};
@@ -19,6 +19,7 @@ use serde::Serialize;
 use super::run::{case_name, package};
 use crate::Outcome;
 use crate::args::{CalibrateArgs, RunFlags, check_sources, settings};
+use crate::files::publish;
 use crate::progress::Progress;
 
 /// What was measured.
@@ -56,7 +57,7 @@ pub fn calibrate(
     let scratch = Scratch::beside(&flags.output)?;
     let requests = settings.iter().map(|settings| settings.request(variant));
     let jobs = plan(requests.collect::<anyhow::Result<_>>()?, variant, &scratch)?;
-    let source = source(&folder);
+    let source = folder.identity().source;
     let measurements = Measurements::default();
     let pipeline = open(flags, folder, package, &jobs, &measurements)?;
     for (index, (request, plan)) in jobs.iter().enumerate() {
@@ -66,32 +67,16 @@ pub fn calibrate(
     }
     let cases = jobs.iter().map(|(request, plan)| describe(request, plan)).collect();
     let table = measurements.table(&source, cases)?;
-    write(&table, &flags.output)?;
+    publish(&flags.output, &serde_json::to_string_pretty(&table)?)?;
     report(flags, table, tapped)
 }
 
 /// Stems of the submodules that have layers to measure.
 fn tapped(folder: &Folder) -> Vec<String> {
-    let stem =
-        |(stem, outputs): (&String, &Vec<PortEntry>)| is_tapped(outputs).then(|| stem.clone());
-    match folder {
-        Folder::Export(export) => {
-            let submodules = export.manifest().submodules.iter();
-            submodules.map(|(name, entry)| (name, &entry.outputs)).filter_map(stem).collect()
-        }
-        Folder::Engines(engines) => {
-            let engines = engines.manifest().engines.iter();
-            engines.map(|(name, entry)| (name, &entry.outputs)).filter_map(stem).collect()
-        }
-    }
-}
-
-/// Fingerprint of the checkpoint behind `folder`.
-fn source(folder: &Folder) -> String {
-    match folder {
-        Folder::Export(export) => export.manifest().source.clone(),
-        Folder::Engines(engines) => engines.manifest().source.clone(),
-    }
+    let tapped = |submodule: &Submodule| {
+        folder.submodule(*submodule).is_some_and(|entry| is_tapped(entry.outputs))
+    };
+    Submodule::ALL.iter().filter(|s| tapped(s)).map(|s| s.stem().into()).collect()
 }
 
 /// Checks every request before any runs; the frames of each go to a folder of its own.
@@ -141,17 +126,6 @@ fn describe(request: &Request, plan: &Plan) -> String {
     let Plan { width, height, frames, .. } = plan;
     let size = format!("{width}x{height}x{frames}, {num_inference_steps} steps, seed {seed}");
     format!("{task_type} {size}: {}", prompt.chars().take(80).collect::<String>())
-}
-
-/// Puts the table under its name when it is complete and on disk.
-fn write(table: &CalibrationTable, path: &Path) -> anyhow::Result<()> {
-    let text = serde_json::to_string_pretty(table)?;
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".part");
-    let written = File::create(&temporary)
-        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&temporary, path));
-    written.with_context(|| path.display().to_string())
 }
 
 fn report(

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use bernini_builder::{EngineSummary, EnginesReport, inspect as look_at_engines, is_engine_folder};
 use bernini_exporter::{
     CheckpointReport, ComponentReport, ExportFolderReport, FolderReport, InspectReport,
     inspect as look,
@@ -11,6 +12,9 @@ use crate::Outcome;
 use crate::args::InspectArgs;
 
 pub fn inspect(args: &InspectArgs) -> anyhow::Result<Outcome> {
+    if is_engine_folder(&args.folder) {
+        return engines(args);
+    }
     let report = look(&args.folder, args.verify)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
@@ -68,6 +72,56 @@ fn print_export(report: &ExportFolderReport) {
     let checked = if report.verified { "hashes checked" } else { "sizes checked" };
     println!("{files} files, {:.1} MB, {checked}", *bytes as f64 / 1e6);
     print_findings(&report.findings, &[]);
+}
+
+fn engines(args: &InspectArgs) -> anyhow::Result<Outcome> {
+    let report = look_at_engines(&args.folder, args.verify)?;
+    match args.json {
+        true => println!("{}", serde_json::to_string_pretty(&report)?),
+        false => print_engines(&report),
+    }
+    Ok(if report.ok { Outcome::Done } else { Outcome::CheckFailed })
+}
+
+fn print_engines(report: &EnginesReport) {
+    let EnginesReport { variant, precision, policy, source, gpu, tensorrt, .. } = report;
+    let policy = policy.as_ref().map_or(String::new(), |policy| format!(", policy {policy}"));
+    println!("engines, {variant:?}, {precision:?}{policy}, of checkpoint {source}");
+    let (name, capability, driver) = (&gpu.name, &gpu.compute_capability, &gpu.cuda_driver);
+    println!("TensorRT {tensorrt} on {name} (compute capability {capability}, CUDA {driver})");
+    println!("for {}", report.workloads.join(", "));
+    if report.uncalibrated {
+        println!("uncalibrated: the FP8 scales are constants, for speed runs only");
+    }
+    let header = ["engine", "numbers", "plan MB", "activations MB", "build s"];
+    let [engine, numbers, plan, activations, seconds] = header;
+    println!("\n{engine:<24} {numbers:<7} {plan:>10} {activations:>15} {seconds:>8}  key");
+    report.engines.iter().for_each(|(stem, engine)| print_engine(stem, engine));
+    let engines = || report.engines.values();
+    let plans = engines().map(|engine| engine.plan_bytes).fold(0, u64::saturating_add);
+    // All engines share one buffer, so the largest one counts.
+    let activations = engines().map(|engine| engine.activation_bytes).max().unwrap_or(0);
+    let seconds: f64 = engines().map(|engine| engine.build_seconds).sum();
+    let [plans, activations] = [plans, activations].map(|bytes| bytes as f64 / 1e6);
+    println!("{:<32} {plans:>10.1} {activations:>15.1} {seconds:>8.1}\n", "total; largest; total");
+    let checked = if report.verified { "hashes checked" } else { "sizes checked" };
+    println!("{} files, {:.1} MB, {checked}", report.files, report.bytes as f64 / 1e6);
+    print_findings(&report.findings, &report.warnings);
+}
+
+fn print_engine(stem: &str, engine: &EngineSummary) {
+    let precision = engine.precision;
+    let [plan, activations] =
+        [engine.plan_bytes, engine.activation_bytes].map(|bytes| bytes as f64 / 1e6);
+    let (seconds, key) = (engine.build_seconds, engine.key.get(..16).unwrap_or(&engine.key));
+    println!("{stem:<24} {precision:<7} {plan:>10.1} {activations:>15.1} {seconds:>8.1}  {key}");
+    for profile in &engine.profiles {
+        let sizes = profile.sizes.iter().map(|(symbol, size)| match size.min == size.max {
+            true => format!("{symbol} {}", size.opt),
+            false => format!("{symbol} {} to {}, best at {}", size.min, size.max, size.opt),
+        });
+        println!("  {}: {}", profile.name, sizes.collect::<Vec<_>>().join("; "));
+    }
 }
 
 fn print_findings<F: Display>(findings: &[F], warnings: &[String]) {

@@ -2,12 +2,15 @@
 #![allow(clippy::unwrap_used)] // A test may panic.
 
 mod bad_input;
+mod bench;
 mod build;
 mod calibrate;
 mod common;
 mod config;
 mod examples;
 mod gpu;
+mod inspect;
 mod partial;
+mod pipe;
 mod run;
 mod verify;

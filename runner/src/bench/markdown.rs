@@ -2,21 +2,13 @@
 
 use std::fmt::Write;
 
-use super::{BenchReport, StageTime, Timing};
+use super::statistics::Estimate;
+use super::{BenchReport, Machine, StageTime, Timing};
 
 impl BenchReport {
-    /// Two tables: stages of a request, and every submodule.
+    /// Tables: stages of a request, every submodule, what starting costs, where the time goes.
     pub fn markdown(&self) -> String {
-        let machine = &self.machine;
-        let mut text = format!("### {}\n\n", self.workload);
-        let precision = machine.precision;
-        let policy = machine.policy.as_ref().map_or(String::new(), |name| format!(", {name}"));
-        let place = match (&machine.gpu, &machine.tensorrt) {
-            (Some(gpu), Some(version)) => format!("{}, TensorRT {version}", gpu.name),
-            _ => "CPU, ONNX Runtime".into(),
-        };
-        let scales = if machine.uncalibrated { ", synthetic scales" } else { "" };
-        let _ = writeln!(text, "{place}, {precision}{policy}{scales}. `{}`\n", machine.command);
+        let mut text = format!("### {}\n\n{}\n\n", self.workload, self.machine.describe());
         if let Some(peers) = &self.peers {
             let (bf16, fp8) = (peers.bf16_tflops, peers.fp8_tflops);
             let versions = &peers.versions;
@@ -26,33 +18,116 @@ impl BenchReport {
                  bf16 and {fp8:.0} in FP8.\n"
             );
         }
-        text.push_str("| stage, composed from the medians below | s | s/step | PyTorch, s |\n");
-        text.push_str("|---|---:|---:|---:|\n");
+        text.push_str("| stage, composed from the medians below | s | s/step | of the roofline | ");
+        text.push_str("PyTorch, s |\n|---|---:|---:|---:|---:|\n");
         self.stages.iter().for_each(|stage| stage_row(&mut text, stage));
         let total = number(self.seconds(), 2);
-        let _ = writeln!(text, "| whole request | {total} | | |\n");
-        text.push_str("| submodule | runs | p50 ms | p90 ms | TFLOP/s | of the roofline | ");
-        text.push_str("PyTorch, ms |\n|---|---:|---:|---:|---:|---:|---:|\n");
+        let _ = writeln!(text, "| whole request | {total} | | | |\n");
+        text.push_str("| submodule, warm | runs | p50 ms (95 %) | p90 ms | p99 ms | TFLOP/s | ");
+        text.push_str(
+            "of the roofline | PyTorch, ms |\n|---|---:|---:|---:|---:|---:|---:|---:|\n",
+        );
         self.timings.iter().for_each(|timing| timing_row(&mut text, timing));
+        text.push_str("\n| submodule, first time | load s | first run ms |\n|---|---:|---:|\n");
+        self.timings.iter().for_each(|timing| cold_row(&mut text, timing));
+        self.gpu(&mut text);
+        self.timings.iter().for_each(|timing| kinds(&mut text, timing));
         text
+    }
+
+    /// Memory, and the power and clocks of the measured runs.
+    fn gpu(&self, text: &mut String) {
+        let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+        let host = gib(self.peak_memory_bytes);
+        let gpu = self.peak_gpu_memory_bytes;
+        let gpu = gpu.map_or(String::new(), |bytes| format!("{:.1} GiB on the GPU, ", gib(bytes)));
+        let _ = writeln!(text, "\nPeak memory: {gpu}{host:.1} GiB in the process.");
+        let watched = || self.timings.iter().filter_map(|t| Some((&t.name, t.gpu.as_ref()?)));
+        if watched().next().is_none() {
+            return;
+        }
+        text.push_str("\n| submodule, warm | W mean | W max | MHz mean | MHz min | °C max | ");
+        text.push_str("at the power limit | samples |\n|---|---:|---:|---:|---:|---:|---:|---:|\n");
+        for (name, gpu) in watched() {
+            let _ = writeln!(
+                text,
+                "| {name} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} % | {} |",
+                gpu.mean_watts,
+                gpu.max_watts,
+                gpu.mean_mhz,
+                gpu.min_mhz,
+                gpu.max_celsius,
+                100.0 * gpu.power_capped_share,
+                gpu.samples
+            );
+        }
+    }
+}
+
+impl Machine {
+    /// GPU, TensorRT, precision, policy and command in one line.
+    pub(super) fn describe(&self) -> String {
+        let Self { identity, command } = self;
+        let precision = identity.precision;
+        let policy = identity.policy.as_ref().map_or(String::new(), |name| format!(", {name}"));
+        let place = match (&identity.gpu, &identity.tensorrt) {
+            (Some(gpu), Some(version)) => format!("{}, TensorRT {version}", gpu.name),
+            _ => "CPU, ONNX Runtime".into(),
+        };
+        let scales = if identity.uncalibrated { ", synthetic scales" } else { "" };
+        format!("{place}, {precision}{policy}{scales}. `{command}`")
     }
 }
 
 fn stage_row(text: &mut String, stage: &StageTime) {
     let per_step = stage.seconds.zip(stage.steps).map(|(seconds, steps)| seconds / steps as f64);
-    let peer = peer(&stage.peer, 1e-3);
+    let (peer, share) = (peer(&stage.peer, 1e-3), share(stage.roofline_share));
     let seconds = number(stage.seconds, 3);
     let per_step = stage.steps.map_or(String::new(), |_| number(per_step, 3));
-    let _ = writeln!(text, "| {} | {seconds} | {per_step} | {peer} |", stage.name);
+    let _ = writeln!(text, "| {} | {seconds} | {per_step} | {share} | {peer} |", stage.name);
 }
 
 fn timing_row(text: &mut String, timing: &Timing) {
-    let Timing { name, runs, p50, p90, .. } = timing;
-    let share =
-        timing.roofline_share.map_or(String::new(), |share| format!("{:.0} %", 100. * share));
-    let (rate, peer) = (timing.tflops(), peer(&timing.peer, 1.0));
-    let _ =
-        writeln!(text, "| {name} | {runs} | {p50:.3} | {p90:.3} | {rate:.0} | {share} | {peer} |");
+    let Timing { name, runs, p50, p90, p99, .. } = timing;
+    let Estimate { value, low, high } = p50;
+    let (p90, p99) = (p90.value, p99.value);
+    let (rate, share) = (timing.tflops(), share(timing.roofline_share));
+    let peer = peer(&timing.peer, 1.0);
+    let _ = writeln!(
+        text,
+        "| {name} | {runs} | {value:.3} ({low:.3}–{high:.3}) | {p90:.3} | {p99:.3} | {rate:.0} | \
+         {share} | {peer} |"
+    );
+}
+
+fn cold_row(text: &mut String, timing: &Timing) {
+    if let Some(cold) = timing.cold {
+        let (load, run) = (cold.load_seconds, cold.first_run_milliseconds);
+        let _ = writeln!(text, "| {} | {load:.3} | {run:.3} |", timing.name);
+    }
+}
+
+/// Where the time of one run goes.
+fn kinds(text: &mut String, timing: &Timing) {
+    let kinds = timing.kinds();
+    if kinds.is_empty() {
+        return;
+    }
+    let total: f64 = kinds.iter().map(|(_, milliseconds)| milliseconds).sum();
+    let _ = writeln!(
+        text,
+        "\n| {}: one run with the profiler on | ms | share |\n|---|---:|---:|",
+        timing.name
+    );
+    for (kind, milliseconds) in kinds {
+        let share = 100.0 * milliseconds / total;
+        let _ = writeln!(text, "| {kind} | {milliseconds:.3} | {share:.1} % |");
+    }
+    let _ = writeln!(text, "| all layers | {total:.3} | |");
+}
+
+fn share(share: Option<f64>) -> String {
+    share.map_or(String::new(), |share| format!("{:.0} %", 100.0 * share))
 }
 
 fn peer(peer: &Option<(String, f64)>, unit: f64) -> String {
@@ -65,47 +140,17 @@ fn number(value: Option<f64>, digits: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use bernini_graphs::manifest::PrecisionName;
-
-    use super::super::*;
-
-    fn report() -> BenchReport {
-        let clip = Clip { width: 64, height: 32, frames: 5 };
-        let shape = Shape { name: "small".into(), target: clip, sources: vec![] };
-        let (all, steps) = jobs(&shape, None, 0.875).unwrap();
-        let timings = all.iter().filter(|job| job.submodule.stem() != "transformer_2");
-        let timings =
-            timings.map(|job| Timing::new(job, [0, 4_000_000_000, 0], vec![3.0, 1.0, 2.0], vec![]));
-        let machine = Machine {
-            gpu: None,
-            tensorrt: None,
-            precision: PrecisionName::F32,
-            policy: None,
-            uncalibrated: false,
-            command: "bernini bench".into(),
-        };
-        let milliseconds = [("transformer tokens=16", 4.0), ("vae-decode small", 9.0)];
-        let milliseconds = milliseconds.map(|(work, ms)| {
-            (
-                work.to_string(),
-                [("eager".to_string(), 2.0 * ms), ("compile".to_string(), ms)].into(),
-            )
-        });
-        let peers = Peers {
-            versions: "torch 2".into(),
-            bf16_tflops: 8.0,
-            fp8_tflops: 16.0,
-            milliseconds: milliseconds.into(),
-        };
-        BenchReport::new(&shape, machine, Some(peers), timings.collect(), &(all.clone(), steps))
-    }
+    use super::super::testing::report;
 
     #[test]
     fn stages_are_sums_of_medians_and_missing_engines_leave_holes() {
         let report = report();
         let stage = |name: &str| report.stages.iter().find(|stage| stage.name == name).unwrap();
-        assert_eq!(stage("vae-decode small").seconds, Some(0.004));
-        assert_eq!(stage("dit-low small").seconds, None);
+        let decode = stage("vae-decode small");
+        // Two chunks of 2 ms, each 4 GFLOP, at best 0.5 ms at 8 TFLOP/s.
+        assert_eq!((decode.seconds, decode.roofline_share), (Some(0.004), Some(0.25)));
+        let low = stage("dit-low small");
+        assert_eq!((low.seconds, low.roofline_share), (None, None));
         assert_eq!(report.seconds(), None);
         let high = stage("dit-high small");
         assert!((high.seconds.unwrap() - 0.002 * 42.0).abs() < 1e-12);
@@ -117,12 +162,29 @@ mod tests {
         let high = report.timings.iter().find(|t| t.name.starts_with("transformer ")).unwrap();
         assert_eq!(high.name, "transformer context=512 tokens=16");
         assert_eq!(high.peer, Some(("compile".into(), 4.0)));
-        assert_eq!((high.p50, high.p90), (2.0, 3.0));
-        // 4 GFLOP at 8 TFLOP/s are 0.5 ms of 2.
+        assert_eq!((high.p50.value, high.p90.value, high.p99.value), (2.0, 2.8, 2.98));
         assert_eq!(high.roofline_share, Some(0.25));
+        assert_eq!(high.kinds(), [("attention", 1.25), ("FP8 products", 0.75)]);
         let text = report.markdown();
-        assert!(text.contains("| vae-decode small | 0.004 |  | 0.009 (compile) |"), "{text}");
-        assert!(text.contains("| dit-low small | – | – |  |"), "{text}");
-        assert!(text.contains("| 2.000 | 3.000 | 2 | 25 % | 4.000 (compile) |"), "{text}");
+        for row in [
+            "| vae-decode small | 0.004 |  | 25 % | 0.009 (compile) |",
+            "| dit-low small | – | – |  |  |",
+            "| 42 | 2.000 (1.000–3.000) | 2.800 | 2.980 | 2 | 25 % | 4.000 (compile) |",
+            "| transformer context=512 tokens=16 | 0.500 | 40.000 |",
+            "| transformer context=512 tokens=16 | 650 | 701 | 1740 | 1500 | 60 | 50 % | 9 |",
+            "| FP8 products | 0.750 | 37.5 % |",
+        ] {
+            assert!(text.contains(row), "no {row:?} in {text}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_measured_has_no_table() {
+        let mut report = report();
+        report.timings.iter_mut().for_each(|timing| {
+            (timing.gpu, timing.layers) = (None, vec![]);
+        });
+        let text = report.markdown();
+        assert!(!text.contains("W mean") && !text.contains("profiler"), "{text}");
     }
 }

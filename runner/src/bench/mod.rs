@@ -4,11 +4,21 @@
 //! one is measured alone with made-up inputs that already lie on the device; a stage is the sum of
 //! its jobs. So a folder of chosen engines can be measured too, and what is composed is said so.
 
+mod charts;
+mod compare;
+mod gpu;
 mod jobs;
 mod markdown;
 mod measure;
 mod report;
+mod statistics;
+#[cfg(test)]
+mod testing;
 
+pub use charts::{layers_chart, speed_chart};
+pub use compare::{CompareError, Comparison, Item, Recorded, Verdict, compare};
+pub use gpu::GpuUse;
 pub use jobs::{Clip, Job, Shape, jobs};
-pub use measure::{Graph, Repeat, measure};
-pub use report::{BenchReport, Machine, Peers, StageTime, Timing};
+pub use measure::{Bench, BenchError, KindOf, Repeat};
+pub use report::{BenchReport, ColdStart, Layer, Machine, Peers, StageTime, Timing};
+pub use statistics::Estimate;

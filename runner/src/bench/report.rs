@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use bernini_graphs::Submodule;
-use bernini_graphs::engines::GpuEntry;
-use bernini_graphs::manifest::PrecisionName;
 use serde::{Deserialize, Serialize};
 
+use super::gpu::GpuUse;
+use super::statistics::{Estimate, quantiles};
 use super::{Job, Shape};
-use crate::report::stage_of;
+use crate::package::Identity;
+use crate::report::{peak_memory_bytes, stage_of};
 
 /// One submodule at one set of sizes.
 #[derive(Clone, Debug, Serialize)]
@@ -19,59 +20,87 @@ pub struct Timing {
     pub stage: &'static str,
     /// Runs in a request.
     pub runs: usize,
-    /// Measured runs in milliseconds, in order.
+    /// Measured runs in milliseconds, in order; all are warm.
     pub milliseconds: Vec<f64>,
     /// Median in milliseconds.
-    pub p50: f64,
+    pub p50: Estimate,
     /// 90th percentile in milliseconds.
-    pub p90: f64,
+    pub p90: Estimate,
+    /// 99th percentile in milliseconds.
+    pub p99: Estimate,
+    /// The first load and run, for the first sizes of a submodule.
+    pub cold: Option<ColdStart>,
     /// Arithmetic in `[FP8, bf16, f32]`, FLOPs.
     pub flops: [usize; 3],
     /// Share of the time that the peer's best rates would leave, if they are known.
     pub roofline_share: Option<f64>,
     /// The fastest peer at this work: what it is, and its milliseconds.
     pub peer: Option<(String, f64)>,
-    /// Layers of one run in order, with their milliseconds, where they were asked for.
+    /// What the GPU did during the measured runs, if there is one that tells.
+    pub gpu: Option<GpuUse>,
+    /// Layers of one run in order, where they were asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub layers: Vec<(String, f32)>,
+    pub layers: Vec<Layer>,
+}
+
+/// What a process pays once before a submodule is warm.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct ColdStart {
+    /// Seconds to read, check and load the graph or engine; its file may lie in the system's cache.
+    pub load_seconds: f64,
+    /// Wall time of the first run in milliseconds, with all that is made for it.
+    pub first_run_milliseconds: f64,
+}
+
+/// One layer of an engine in one run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Layer {
+    /// TensorRT's name.
+    pub name: String,
+    /// What it mainly does, as `bernini build` counts it.
+    pub kind: &'static str,
+    /// Milliseconds with the profiler on, which charges waits to the layer that waits.
+    pub milliseconds: f32,
 }
 
 impl Timing {
-    pub(super) fn new(
-        job: &Job,
-        flops: [usize; 3],
-        milliseconds: Vec<f64>,
-        layers: Vec<(String, f32)>,
-    ) -> Self {
-        let mut sorted = milliseconds.clone();
-        sorted.sort_by(f64::total_cmp);
-        let at = |share: f64| {
-            let last = sorted.len().saturating_sub(1) as f64;
-            sorted.get((share * last).round() as usize).copied().unwrap_or(f64::NAN)
-        };
+    pub(super) fn new(job: &Job, flops: [usize; 3], milliseconds: Vec<f64>) -> Self {
+        let [p50, p90, p99] = quantiles(&milliseconds, [0.5, 0.9, 0.99]);
         Self {
             name: job.name(),
             stage: stage_of(job.submodule),
             runs: job.runs,
-            p50: at(0.5),
-            p90: at(0.9),
             milliseconds,
+            p50,
+            p90,
+            p99,
+            cold: None,
             flops,
             roofline_share: None,
             peer: None,
-            layers,
+            gpu: None,
+            layers: vec![],
         }
     }
 
     /// Arithmetic per second, in TFLOP/s.
     pub fn tflops(&self) -> f64 {
-        self.flops.iter().sum::<usize>() as f64 / self.p50 / 1e9
+        self.flops.iter().sum::<usize>() as f64 / self.p50.value / 1e9
+    }
+
+    /// Milliseconds of all layers by kind, the most first.
+    pub fn kinds(&self) -> Vec<(&'static str, f64)> {
+        let mut kinds: BTreeMap<&str, f64> = BTreeMap::new();
+        for layer in &self.layers {
+            *kinds.entry(layer.kind).or_default() += f64::from(layer.milliseconds);
+        }
+        let mut kinds: Vec<_> = kinds.into_iter().collect();
+        kinds.sort_by(|a, b| b.1.total_cmp(&a.1));
+        kinds
     }
 
     fn compare(&mut self, peers: &Peers) {
-        let [fp8, bf16, f32] = self.flops.map(|flops| flops as f64 / 1e9);
-        let least = fp8 / peers.fp8_tflops + (bf16 + f32) / peers.bf16_tflops;
-        self.roofline_share = Some(least / self.p50);
+        self.roofline_share = Some(peers.least_milliseconds(self.flops) / self.p50.value);
         self.peer = peers.fastest(&self.name);
     }
 }
@@ -91,13 +120,26 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// The fastest peer at `name`: every word of the peer's work is one of its words.
-    fn fastest(&self, name: &str) -> Option<(String, f64)> {
+    /// The peers at `name`, with their milliseconds, the fastest first: every word of a peer's work
+    /// is one of its words.
+    pub(super) fn at(&self, name: &str) -> Vec<(String, f64)> {
         let words: Vec<&str> = name.split(' ').collect();
         let fits = |work: &str| work.split(' ').all(|word| words.contains(&word));
         let peers = self.milliseconds.iter().filter(|(work, _)| fits(work));
         let peers = peers.flat_map(|(_, peers)| peers).map(|(what, &ms)| (what.clone(), ms));
-        peers.min_by(|a, b| a.1.total_cmp(&b.1))
+        let mut peers: Vec<_> = peers.collect();
+        peers.sort_by(|a, b| a.1.total_cmp(&b.1));
+        peers
+    }
+
+    fn fastest(&self, name: &str) -> Option<(String, f64)> {
+        self.at(name).into_iter().next()
+    }
+
+    /// Milliseconds that this arithmetic would take at the best rates.
+    fn least_milliseconds(&self, flops: [usize; 3]) -> f64 {
+        let [fp8, bf16, f32] = flops.map(|flops| flops as f64 / 1e9);
+        fp8 / self.fp8_tflops + (bf16 + f32) / self.bf16_tflops
     }
 }
 
@@ -110,6 +152,8 @@ pub struct StageTime {
     pub seconds: Option<f64>,
     /// Experts: denoising steps.
     pub steps: Option<usize>,
+    /// Share of its time that the peer's best rates would leave, if they are known.
+    pub roofline_share: Option<f64>,
     /// The fastest peer, in milliseconds.
     pub peer: Option<(String, f64)>,
 }
@@ -117,16 +161,9 @@ pub struct StageTime {
 /// Where the numbers come from.
 #[derive(Clone, Debug, Serialize)]
 pub struct Machine {
-    /// The GPU that engines were built on; `None`: graphs on the CPU.
-    pub gpu: Option<GpuEntry>,
-    /// Version of TensorRT.
-    pub tensorrt: Option<String>,
-    /// Precision of the graphs.
-    pub precision: PrecisionName,
-    /// FP8 only: name of the policy.
-    pub policy: Option<String>,
-    /// FP8 only: whether the scales were never measured.
-    pub uncalibrated: bool,
+    /// The folder: its precision, policy, TensorRT and GPU.
+    #[serde(flatten)]
+    pub identity: Identity,
     /// What was typed.
     pub command: String,
 }
@@ -144,6 +181,10 @@ pub struct BenchReport {
     pub timings: Vec<Timing>,
     /// The stages of a request.
     pub stages: Vec<StageTime>,
+    /// Most GPU memory in use since the process began, by any process, in bytes.
+    pub peak_gpu_memory_bytes: Option<u64>,
+    /// Peak resident memory of this process in bytes.
+    pub peak_memory_bytes: u64,
 }
 
 impl BenchReport {
@@ -169,11 +210,20 @@ impl BenchReport {
                 Submodule::Transformer2 => Some(steps[1]),
                 _ => None,
             };
-            let stage = stage_of(job.submodule);
             let peer = peers.as_ref().and_then(|peers| peers.fastest(&name));
-            stages.push(StageTime { name, seconds: seconds(stage, jobs, &timings), steps, peer });
+            let (seconds, least) = sums(stage_of(job.submodule), jobs, &timings, peers.as_ref());
+            let roofline_share = least.zip(seconds).map(|(least, seconds)| least / seconds);
+            stages.push(StageTime { name, seconds, steps, roofline_share, peer });
         }
-        Self { workload: shape.name.clone(), machine, peers, timings, stages }
+        Self {
+            workload: shape.name.clone(),
+            machine,
+            peers,
+            timings,
+            stages,
+            peak_gpu_memory_bytes: None,
+            peak_memory_bytes: peak_memory_bytes(),
+        }
     }
 
     /// Seconds of all stages, where every engine was there.
@@ -182,13 +232,22 @@ impl BenchReport {
     }
 }
 
-/// Median times of all runs of a stage.
-fn seconds(stage: &str, jobs: &[Job], timings: &[Timing]) -> Option<f64> {
-    let jobs = jobs.iter().filter(|job| stage_of(job.submodule) == stage);
-    jobs.map(|job| {
-        let name = job.name();
-        let timing = timings.iter().find(|timing| timing.name == name)?;
-        Some(timing.p50 * job.runs as f64 / 1e3)
-    })
-    .sum()
+/// Seconds of all runs of a stage: their medians, and what the peer's best rates would leave.
+fn sums(
+    stage: &str,
+    jobs: &[Job],
+    timings: &[Timing],
+    peers: Option<&Peers>,
+) -> (Option<f64>, Option<f64>) {
+    let jobs = || jobs.iter().filter(|job| stage_of(job.submodule) == stage);
+    let timed = |job: &Job| {
+        let timing = timings.iter().find(|timing| timing.name == job.name())?;
+        Some((timing, job.runs as f64 / 1e3))
+    };
+    let seconds = jobs().map(|job| timed(job).map(|(timing, runs)| timing.p50.value * runs)).sum();
+    let least = |job| {
+        let (timing, runs) = timed(job)?;
+        Some(peers?.least_milliseconds(timing.flops) * runs)
+    };
+    (seconds, jobs().map(least).sum())
 }

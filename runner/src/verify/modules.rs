@@ -8,7 +8,6 @@ use bernini_graphs::taps::{VALUE, is_tap};
 use bernini_graphs::{DType, Submodule};
 use half::bf16;
 
-use super::side::has_profile;
 use super::{Limit, ModuleReport, OutputReport, Side, VerifyError};
 use crate::bench::Job;
 use crate::engines::Engines;
@@ -44,7 +43,7 @@ pub fn common_jobs(a: Side<'_>, b: Side<'_>, jobs: Vec<Job>) -> Result<Vec<Job>,
         let contract = |side: Side<'_>| side.outputs(submodule).map(contract).unwrap_or_default();
         same_ports(submodule, &contract(a), &contract(b))?;
         for side in [a, b] {
-            if !has_profile(side.folder, submodule, sizes) {
+            if !side.folder.submodule(submodule).is_some_and(|entry| entry.serves(sizes)) {
                 let sizes = describe(sizes);
                 return Err(VerifyError::Profile { side: side.name, submodule, sizes });
             }

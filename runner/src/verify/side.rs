@@ -24,12 +24,12 @@ pub struct Side<'a> {
 impl<'a> Side<'a> {
     /// What a submodule takes, if the folder has it.
     pub(super) fn inputs(&self, submodule: Submodule) -> Option<&'a [PortEntry]> {
-        ports(self.folder, submodule).map(|[inputs, _]| inputs)
+        self.folder.submodule(submodule).map(|entry| entry.inputs)
     }
 
     /// What a submodule gives, if the folder has it, in the order of the graph.
     pub(super) fn outputs(&self, submodule: Submodule) -> Option<&'a [PortEntry]> {
-        ports(self.folder, submodule).map(|[_, outputs]| outputs)
+        self.folder.submodule(submodule).map(|entry| entry.outputs)
     }
 
     /// Loads `submodule` and runs it once; outputs lie on the host.
@@ -48,37 +48,6 @@ impl<'a> Side<'a> {
         };
         outputs.take_prefixed("").into_iter().map(host).collect()
     }
-}
-
-/// Inputs and outputs of a submodule.
-fn ports(folder: &Folder, submodule: Submodule) -> Option<[&[PortEntry]; 2]> {
-    let stem = submodule.stem();
-    Some(match folder {
-        Folder::Export(export) => {
-            let entry = export.manifest().submodules.get(stem)?;
-            [&entry.inputs, &entry.outputs]
-        }
-        Folder::Engines(engines) => {
-            let entry = engines.manifest().engines.get(stem)?;
-            [&entry.inputs, &entry.outputs]
-        }
-    })
-}
-
-/// Whether the folder has `submodule`; an engine needs a profile for `sizes`, too.
-pub(super) fn has_profile(
-    folder: &Folder,
-    submodule: Submodule,
-    sizes: &BTreeMap<String, usize>,
-) -> bool {
-    let Folder::Engines(engines) = folder else { return true };
-    let profiles = engines.engine(submodule).map_or(&[][..], |engine| &engine.profiles);
-    profiles.iter().any(|profile| {
-        let fits = |(symbol, size): (&String, &usize)| {
-            profile.sizes.get(symbol).is_none_or(|range| range.contains(*size))
-        };
-        sizes.iter().all(fits)
-    })
 }
 
 /// Checks what can be checked before a library is opened; gives what is worth a warning.
@@ -105,33 +74,16 @@ pub fn check_pair(a: &Folder, b: &Folder) -> Result<Vec<String>, VerifyError> {
 impl SideReport {
     /// What a folder says of itself.
     pub fn new(folder: &Folder) -> Self {
-        match folder {
-            Folder::Export(export) => {
-                let m = export.manifest();
-                Self {
-                    folder: export.folder().into(),
-                    variant: m.variant,
-                    precision: m.precision,
-                    policy: m.policy.clone(),
-                    uncalibrated: m.uncalibrated,
-                    source: m.source.clone(),
-                    gpu: None,
-                    tensorrt: None,
-                }
-            }
-            Folder::Engines(engines) => {
-                let m = engines.manifest();
-                Self {
-                    folder: engines.folder().into(),
-                    variant: m.variant,
-                    precision: m.precision,
-                    policy: m.policy.clone(),
-                    uncalibrated: m.uncalibrated,
-                    source: m.source.clone(),
-                    gpu: Some(m.gpu.name.clone()),
-                    tensorrt: Some(m.tensorrt.clone()),
-                }
-            }
+        let identity = folder.identity();
+        Self {
+            folder: identity.folder,
+            variant: identity.variant,
+            precision: identity.precision,
+            policy: identity.policy,
+            uncalibrated: identity.uncalibrated,
+            source: identity.source,
+            gpu: identity.gpu.map(|gpu| gpu.name),
+            tensorrt: identity.tensorrt,
         }
     }
 }
