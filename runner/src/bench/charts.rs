@@ -30,7 +30,7 @@ pub fn speed_chart(reports: &[BenchReport]) -> Option<String> {
     for report in reports {
         let Some(peers) = &report.peers else { continue };
         let identity = &report.machine.identity;
-        let precision = identity.precision;
+        let precision = identity.precision.to_string();
         let us = format!("bernini {}", identity.policy.as_ref().unwrap_or(&precision));
         let timings = report.timings.iter().map(|timing| (&timing.name, Some(timing.p50.value)));
         let stages = report.stages.iter().map(|s| (&s.name, s.seconds.map(|s| 1e3 * s)));
