@@ -222,7 +222,7 @@ impl<'a> Build<'a> {
         }
         let Decision { wanted, key, plan, found, action, why } = decision;
         let (entry, layers) = match found {
-            Found::Yes(entry) => (entry, None),
+            Found::Yes(entry) => (*entry, None),
             _ => {
                 let compiled = self.compile(&wanted, compiler)?;
                 let entry = self.store_engine(&wanted, key, &plan, &compiled)?;
