@@ -175,6 +175,12 @@ impl Case {
     }
 }
 
+/// Scales that serve both.
+pub fn largest(a: Scales, b: Scales) -> Scales {
+    let (q, k) = (a.q.max(b.q), a.k.max(b.k));
+    Scales { q, k, v: a.v.max(b.v), out: a.out.max(b.out) }
+}
+
 /// [T, heads, 128] to [heads, T, 128].
 fn heads_first(x: &[f32], heads: usize) -> Vec<f32> {
     let of_head = |head| x.chunks_exact(HEAD).skip(head).step_by(heads).flatten().copied();

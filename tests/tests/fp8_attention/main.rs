@@ -42,17 +42,17 @@ fn check(case: &Case, scales: &Scales, found: &[f32]) {
 /// One engine, all of these sizes; each is run twice, as its plan is made at the first run.
 fn check_sizes(kind: Kind, heads: usize, sizes: &[(usize, usize)]) {
     let gpu = Gpu::open();
-    let first = Case::new(kind, heads, sizes[0].0, sizes[0].1);
-    let scales = first.scales();
-    let plan = gpu.build(&first.onnx(&scales), &first.ranges()).unwrap();
+    let case = |&(queries, keys): &(usize, usize)| Case::new(kind, heads, queries, keys);
+    let cases: Vec<_> = sizes.iter().map(case).collect();
+    let scales = cases.iter().map(Case::scales).reduce(case::largest).unwrap();
+    let plan = gpu.build(&cases[0].onnx(&scales), &cases[0].ranges()).unwrap();
     let mut loaded = gpu.load(&plan);
-    for &(queries, keys) in sizes {
-        let case = Case::new(kind, heads, queries, keys);
+    for case in &cases {
         let (found, first_ms) = loaded.run(&case.inputs()).unwrap();
         let (again, second_ms) = loaded.run(&case.inputs()).unwrap();
         println!("first run {first_ms:.2} ms, second {second_ms:.2} ms");
         assert_eq!(found, again);
-        check(&case, &scales, &found);
+        check(case, &scales, &found);
     }
 }
 
