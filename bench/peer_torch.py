@@ -1,6 +1,6 @@
 """What PyTorch does on this GPU with random weights of the released sizes: the peers of `bernini bench`.
 
-    python3 bench/peer_torch.py peers.json [transformer vae text_encoder]
+    python3 bench/peer_torch.py peers.json [transformer transformer_fp8 vae text_encoder]
 
 diffusers 0.35.2; eager, torch.compile of the repeated blocks, and FP8 linears (torch._scaled_mm,
 per-tensor scales, dynamic activation scales) + compile; attention is cuDNN's. Milliseconds are
@@ -91,7 +91,8 @@ def quantise(module):
             quantise(child)
 
 
-def transformer():
+def expert():
+    """The expert, and a function that makes a forward of some latent frames of 480p."""
     from diffusers import WanTransformer3DModel
 
     model = released(
@@ -119,18 +120,25 @@ def transformer():
         latents = torch.randn(1, 16, latent_frames, 60, 104, device=DEVICE, dtype=BF16)
         return lambda: model(latents, timestep, context, return_dict=False)
 
-    # Two clips of 480p: as many tokens as a target with its source video.
-    sizes = {"transformer tokens=32760": 21, "transformer tokens=65520": 42}
+    return model, forward
+
+
+def transformer():
+    model, forward = expert()
     record("transformer tokens=32760", "bf16 eager", milliseconds(forward(21), runs=2))
     model.compile_repeated_blocks(fullgraph=True)
     record("transformer tokens=32760", "bf16 compile", milliseconds(forward(21)))
-    torch._dynamo.reset()
+
+
+def transformer_fp8():
+    model, forward = expert()
     for block in model.blocks:
         quantise(block)
     gc.collect()
     model.compile_repeated_blocks(fullgraph=True)
-    for work, frames in sizes.items():
-        record(work, "fp8 compile", milliseconds(forward(frames), runs=3 if frames == 21 else 2))
+    # Two clips of 480p: as many tokens as a target with its source video.
+    for tokens, frames, runs in [(32760, 21, 3), (65520, 42, 2)]:
+        record(f"transformer tokens={tokens}", "fp8 compile", milliseconds(forward(frames), runs))
 
 
 def vae():
@@ -190,7 +198,12 @@ def main(path, *names):
         f"torch {torch.__version__}, diffusers {diffusers.__version__}, "
         f"transformers {transformers.__version__}, {torch.cuda.get_device_name()}"
     )
-    parts = {"transformer": transformer, "vae": vae, "text_encoder": text_encoder}
+    parts = {
+        "transformer": transformer,
+        "transformer_fp8": transformer_fp8,
+        "vae": vae,
+        "text_encoder": text_encoder,
+    }
     for part in [ceilings, *(parts[name] for name in names or parts)]:
         try:
             part()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Every exported graph against onnx.checker (full), in all three precisions; ONNX Runtime loads
-# those in f32.
+# Every exported graph against onnx.checker (full), in all four precisions; ONNX Runtime loads
+# those with f32 arithmetic.
 #
 # Exempt: the VAE in bf16, because opset 20 does not type a bf16 Conv (opset 22 does) while
 # TensorRT 10.6, which runs it, reads opset 20.
@@ -19,9 +19,11 @@ done
 "$bernini" export "$out/renderer" -o "$out/renderer-f32" --precision f32
 "$bernini" export "$out/full" -o "$out/bf16" --precision bf16
 "$bernini" export "$out/full" -o "$out/fp8" --precision fp8 --policy all-fp8 --calibration synthetic
+"$bernini" export "$out/full" -o "$out/fp8-f32" --precision fp8-f32 --policy all-fp8-attention \
+  --calibration synthetic
 "$bernini" synth --preset full --header-only -o "$out/names"
 "$bernini" inspect "$out/names" | grep "3315 of 3315 tensors accounted for"
-for precision in f32 renderer-f32 bf16 fp8; do
+for precision in f32 renderer-f32 bf16 fp8 fp8-f32; do
   "$bernini" inspect --verify "$out/$precision"
   "$out/venv/bin/python" - "$out/$precision" <<'PY'
 import pathlib, sys, onnx, onnxruntime

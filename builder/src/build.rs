@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bernini_graphs::Submodule;
 use bernini_graphs::engines::{EngineEntry, EnginesManifest};
+use bernini_tensorrt::PluginLibrary;
 
 use crate::compiler::{CompileError, Compiled, Compiler, Job, Watch};
 use crate::decision::{Action, why_build};
@@ -37,6 +38,8 @@ pub struct Options {
     pub only: Vec<Submodule>,
     /// How TensorRT is asked to build.
     pub flags: Flags,
+    /// The library of our own operators, needed where a graph has some.
+    pub plugin: Option<PluginLibrary>,
     /// Timing cache to start from; the folder's own where it is not given.
     pub timing_cache: Option<PathBuf>,
 }
@@ -46,7 +49,7 @@ pub struct Options {
 pub fn dry_run(options: &Options, platform: Option<&Platform>) -> Result<DryRun, BuildError> {
     let export = Export::open(&options.export)?;
     let old = Store::peek(&options.engines)?;
-    let engines = wanted(&export, &options.workloads, &options.only)?.into_iter().map(|wanted| {
+    let engines = wanted(&export, options)?.into_iter().map(|wanted| {
         let key = platform.map(|platform| wanted.key(options.flags, platform));
         let (action, why) = match (platform, &key) {
             (Some(platform), Some(key)) => {
@@ -97,7 +100,7 @@ pub fn build(
     // What cannot work is said before anything is hashed or written.
     check_host_memory(&dry_run(options, Some(&compiler.platform()))?)?;
     let export = Export::open(&options.export)?;
-    let wanted = wanted(&export, &options.workloads, &options.only)?;
+    let wanted = wanted(&export, options)?;
     let given = options.timing_cache.as_ref();
     let given = given.map(|path| files::read(path, MAX_TIMING_CACHE)).transpose()?;
     verify(&export, &wanted, watch)?;
@@ -219,7 +222,7 @@ impl<'a> Build<'a> {
         }
         let Decision { wanted, key, plan, found, action, why } = decision;
         let (entry, layers) = match found {
-            Found::Yes(entry) => (entry, None),
+            Found::Yes(entry) => (*entry, None),
             _ => {
                 let compiled = self.compile(&wanted, compiler)?;
                 let entry = self.store_engine(&wanted, key, &plan, &compiled)?;
@@ -246,12 +249,14 @@ impl<'a> Build<'a> {
         compiler: &mut dyn Compiler,
     ) -> Result<Compiled, BuildError> {
         let graph = self.export.folder().join(&wanted.graph.graph.file);
+        let plugin = self.options.plugin.as_ref().filter(|_| wanted.plugin.is_some());
         let job = Job {
             submodule: wanted.submodule,
             graph: &graph,
             inputs: &wanted.graph.inputs,
             profiles: &wanted.ranges,
             flags: self.options.flags,
+            plugin: plugin.map(|library| library.path.as_path()),
             timing_cache: &self.timing_cache,
         };
         compiler.compile(&job, self.watch).map_err(|source| match source {
@@ -277,6 +282,7 @@ impl<'a> Build<'a> {
             activation_bytes: compiled.activation_bytes,
             work: wanted.graph.work.clone(),
             build_seconds: compiled.seconds,
+            plugin: wanted.plugin.clone(),
         };
         self.store.record(&entry)?;
         self.next.list(wanted.submodule, &wanted.profiles, &entry);

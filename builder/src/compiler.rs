@@ -53,6 +53,8 @@ pub struct Job<'a> {
     pub profiles: &'a [Vec<InputRange>],
     /// How.
     pub flags: Flags,
+    /// The library of the graph's own operators, where it has some.
+    pub plugin: Option<&'a Path>,
     /// What earlier builds have measured; empty at first.
     pub timing_cache: &'a [u8],
 }

@@ -58,6 +58,11 @@ fn changed(
     if let Some((what, before, now)) = pairs.into_iter().find(|(_, before, now)| before != now) {
         return format!("{what} was {before}, is {now}");
     }
+    if let (Some(before), Some(now)) = (&entry.plugin, &wanted.plugin)
+        && before.blake3 != now.blake3
+    {
+        return "plugin changed".into();
+    }
     if old.precision != export.precision || old.policy != export.policy {
         return "precision or policy changed".into();
     }

@@ -35,6 +35,15 @@ pub enum BuildError {
         /// The workloads.
         workloads: String,
     },
+    /// A graph whose own operators nobody can run.
+    #[error(
+        "{submodule} has operators of the plugin, which is not there: make it with `./x plugin` and \
+         set BERNINI_PLUGIN to libbernini_plugin.so, or put it beside this program"
+    )]
+    NoPlugin {
+        /// The submodule.
+        submodule: Submodule,
+    },
     /// An export without any submodule that the workloads run.
     #[error("the export has no submodule that the workloads run; export the checkpoint again")]
     Nothing,

@@ -36,8 +36,9 @@ impl Export {
         if manifest.schema != EXPORT_SCHEMA {
             return Err(ExportError::Schema { path, found: manifest.schema });
         }
-        if manifest.precision == PrecisionName::F32 {
-            return Err(ExportError::F32 { folder: folder.into() });
+        if manifest.precision.is_for_cpu() {
+            let found = manifest.precision;
+            return Err(ExportError::ForCpu { folder: folder.into(), found });
         }
         if let Some(stem) = manifest.submodules.keys().find(|s| Submodule::from_stem(s).is_none()) {
             return Err(ExportError::UnknownSubmodule { path, stem: stem.clone() });
@@ -111,13 +112,15 @@ pub enum ExportError {
     },
     /// Graphs for the CPU.
     #[error(
-        "{}: precision f32, expected bf16 or fp8; engines are made of `bernini export --precision \
-         bf16` or `fp8`",
+        "{}: precision {found}, expected bf16 or fp8; engines are made of `bernini export \
+         --precision bf16` or `fp8`",
         folder.display()
     )]
-    F32 {
+    ForCpu {
         /// The folder.
         folder: PathBuf,
+        /// Its precision.
+        found: PrecisionName,
     },
     /// A submodule that this version does not know.
     #[error("{}: unknown submodule {stem:?}; export the checkpoint again", path.display())]

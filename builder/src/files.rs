@@ -10,6 +10,8 @@ use serde::de::DeserializeOwned;
 
 /// Longest manifest or config, in bytes.
 const MAX_JSON: u64 = 64 << 20;
+/// Longest graph: what protobuf can hold. Weights are not in it.
+pub(crate) const MAX_GRAPH: u64 = (2 << 30) - 1;
 /// Bytes hashed at a time: enough for every core to have a share.
 const HASH_CHUNK: usize = 8 << 20;
 /// End of the name of a file that is being written.
@@ -32,6 +34,14 @@ pub enum FileError {
         /// The file.
         path: PathBuf,
         /// Line, column and reason.
+        reason: String,
+    },
+    /// A graph that cannot be parsed.
+    #[error("{}: not an ONNX model: {reason}; export the checkpoint again", path.display())]
+    Onnx {
+        /// The file.
+        path: PathBuf,
+        /// The parser's reason.
         reason: String,
     },
     /// A file that is too long to be ours.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use bernini_graphs::Submodule;
 use bernini_graphs::engines::{
-    ENGINES_MANIFEST, EngineEntry, EnginesManifest, GpuEntry, ProfileEntry,
+    ENGINES_MANIFEST, EngineEntry, EnginesManifest, GpuEntry, PluginEntry, ProfileEntry,
 };
 use bernini_graphs::manifest::{FileEntry, PrecisionName, Variant};
 use serde::Serialize;
@@ -65,6 +65,8 @@ pub struct EngineSummary {
     pub build_seconds: f64,
     /// The sizes that it serves.
     pub profiles: Vec<ProfileEntry>,
+    /// The plugin library that it needs, if it needs one.
+    pub plugin: Option<PluginEntry>,
 }
 
 /// Whether `root` is an engine folder, if only a begun one.
@@ -124,6 +126,7 @@ impl EngineSummary {
             activation_bytes: entry.activation_bytes,
             build_seconds: entry.build_seconds,
             profiles: entry.profiles.clone(),
+            plugin: entry.plugin.clone(),
         }
     }
 }

@@ -15,6 +15,7 @@ mod key;
 mod layers;
 mod next_manifest;
 mod planner_sizes;
+mod plugin;
 mod profiles;
 mod report;
 mod store;

@@ -35,7 +35,7 @@ pub(crate) struct Store {
 /// Whether an engine is there already.
 pub(crate) enum Found {
     No,
-    Yes(EngineEntry),
+    Yes(Box<EngineEntry>),
     Damaged(FileError),
 }
 
@@ -157,7 +157,7 @@ pub(crate) fn find(
     match journal.into_iter().chain(listed).find(same) {
         None => Found::No,
         Some(entry) => match check(root, &entry.plan) {
-            Ok(_) => Found::Yes(entry),
+            Ok(_) => Found::Yes(Box::new(entry)),
             Err(error) => Found::Damaged(error),
         },
     }
@@ -165,11 +165,6 @@ pub(crate) fn find(
 
 /// File name of an engine's plan.
 pub(crate) fn plan_name(submodule: Submodule, precision: PrecisionName, key: &str) -> String {
-    let precision = match precision {
-        PrecisionName::F32 => "f32",
-        PrecisionName::Bf16 => "bf16",
-        PrecisionName::Fp8 => "fp8",
-    };
     format!("{submodule}.{precision}.{}{PLAN}", short(key))
 }
 

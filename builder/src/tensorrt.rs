@@ -11,11 +11,8 @@ use bernini_tensorrt::{
 };
 
 use crate::compiler::{CompileError, Compiled, Compiler, Job, Watch};
-use crate::files;
+use crate::files::{self, MAX_GRAPH};
 use crate::key::{InputRange, Platform};
-
-/// Longest graph: what protobuf can hold. Weights are not in it.
-const MAX_GRAPH: u64 = (2 << 30) - 1;
 
 /// Builds with TensorRT.
 pub struct TensorRtCompiler {
@@ -44,6 +41,9 @@ impl TensorRtCompiler {
     fn build(&self, job: &Job<'_>, watch: &Watch) -> Result<Built, CompileError> {
         let onnx = files::read(job.graph, MAX_GRAPH)?;
         let builder = Builder::new(&self.tensorrt)?;
+        if let Some(plugin) = job.plugin {
+            self.tensorrt.load_plugin(plugin)?;
+        }
         let mut network = builder.network()?;
         network.parse(&onnx, job.graph)?;
         check_contract(&network.inputs(), job.inputs)?;

@@ -18,6 +18,7 @@ use crate::build::Options;
 use crate::compiler::{CompileError, Compiled, Compiler, Job, Watch};
 use crate::files;
 use crate::key::{Flags, Platform};
+use crate::plugin::model;
 
 /// Folders of an export and of engines.
 pub(crate) struct Folders {
@@ -46,6 +47,7 @@ impl Folders {
             workloads: workloads.iter().map(|name| name.parse().unwrap()).collect(),
             only: vec![],
             flags: Flags::default(),
+            plugin: None,
             timing_cache: None,
         }
     }
@@ -66,12 +68,13 @@ impl Folders {
         let of = |submodule: Submodule, input, output| {
             let name = |end: &str| format!("{submodule}{end}");
             let entry = SubmoduleEntry {
-                graph: files::write(&root, &name(".onnx"), name(" graph").as_bytes()).unwrap(),
+                graph: files::write(&root, &name(".onnx"), &model(&name(" graph"), &[""])).unwrap(),
                 weights: write_weights(&root, submodule, seed),
                 inputs: vec![input],
                 outputs: vec![output],
                 config: submodule.component().config_file(),
                 work: WorkEntry::default(),
+                fp8: Default::default(),
             };
             (submodule.stem().to_string(), entry)
         };
@@ -102,6 +105,15 @@ impl Folders {
         edit(&mut manifest);
         let json = serde_json::to_vec(&manifest).unwrap();
         files::write(&root, EXPORT_MANIFEST, &json).unwrap();
+    }
+
+    /// Gives a graph of the export an operator that only a plugin runs.
+    pub(crate) fn use_plugin(&self, submodule: Submodule) {
+        let graph = model(&format!("{submodule} graph"), &["", "bernini"]);
+        self.edit(|manifest| {
+            let entry = files::write(&self.export(), &format!("{submodule}.onnx"), &graph).unwrap();
+            manifest.submodules.get_mut(submodule.stem()).unwrap().graph = entry;
+        });
     }
 
     /// Changes the manifest of the export.
@@ -150,6 +162,8 @@ pub(crate) struct Fake {
     pub(crate) gpu: String,
     /// What it was asked for.
     pub(crate) built: Vec<Submodule>,
+    /// Those of them that it was given a plugin for.
+    pub(crate) with_plugin: Vec<Submodule>,
     /// Timing caches that it was given.
     pub(crate) caches: Vec<String>,
     /// Fails at this engine.
@@ -164,6 +178,7 @@ impl Fake {
             tensorrt: "10.6.0".into(),
             gpu: "NVIDIA H200".into(),
             built: vec![],
+            with_plugin: vec![],
             caches: vec![],
             fails_at: None,
             interrupts_at: None,
@@ -202,6 +217,7 @@ impl Compiler for Fake {
             return Err(CompileError::Cancelled);
         }
         self.built.push(job.submodule);
+        self.with_plugin.extend(job.plugin.map(|_| job.submodule));
         let graph = fs::read_to_string(job.graph).unwrap();
         let weights = format!("{}.data", job.submodule.weights_stem());
         let weights = fs::read_to_string(job.graph.with_file_name(weights)).unwrap();

@@ -9,11 +9,13 @@
 //! assert_eq!(policy.numbers("transformer", "blocks.3.attn1.to_q", layers), Numbers::Fp8);
 //! ```
 
+pub mod e4m3;
 pub mod error;
+pub mod fp8_attention;
 mod pattern;
 mod policy;
 mod ssim;
 mod table;
 
 pub use policy::{Numbers, Policy, PolicyError, Rule};
-pub use table::{Amax, CalibrationTable, E4M3_MAX, TABLE_SCHEMA, TableError};
+pub use table::{Amax, AttentionAmax, CalibrationTable, E4M3_MAX, TABLE_SCHEMA, TableError};

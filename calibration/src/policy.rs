@@ -1,16 +1,16 @@
-//! Which linear layers run in FP8: a list of rules, first match wins.
+//! Which linear layers and which attentions run in FP8: two lists of rules, first match wins.
 
 use serde::{Deserialize, Serialize};
 
 use crate::pattern;
 
-/// The numbers that a linear layer computes with.
+/// The numbers that a layer computes with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Numbers {
-    /// bf16 weights and activations.
+    /// bf16 operands.
     Bf16,
-    /// E4M3 weights and activations through Q/DQ.
+    /// E4M3 operands.
     Fp8,
 }
 
@@ -26,14 +26,17 @@ pub struct Rule {
     pub numbers: Numbers,
 }
 
-/// A named list of rules; a layer that none matches stays bf16.
+/// Named lists of rules; what none matches stays bf16.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
     /// Name that speed figures carry.
     pub name: String,
-    /// Rules in order of precedence.
+    /// Rules for linear layers in order of precedence.
     pub rules: Vec<Rule>,
+    /// Rules for the products of attentions, whose path is that of the scope (`blocks.3.attn1`).
+    #[serde(default)]
+    pub attention: Vec<Rule>,
 }
 
 /// A policy that cannot be used.
@@ -67,11 +70,14 @@ pub enum PolicyError {
 
 impl Policy {
     /// Names that [`Policy::named`] knows.
-    pub const NAMES: [&'static str; 2] = ["default", "all-fp8"];
+    pub const NAMES: [&'static str; 4] =
+        ["default", "all-fp8", "default-attention", "all-fp8-attention"];
 
     /// `default`: linear layers of the planner's language model, of the text encoder and of all
-    /// blocks but each expert's first and last three. `all-fp8`: those of every block. Whatever lies outside the blocks (patch
-    /// and text embedding, `proj_out`), vision tower, connector, flow head and VAE stay bf16 in both.
+    /// blocks but each expert's first and last three. `all-fp8`: those of every block. Whatever
+    /// lies outside the blocks (patch and text embedding, `proj_out`), vision tower, connector, flow
+    /// head and VAE stay bf16 in both. `default-attention`, `all-fp8-attention`: the same, and both
+    /// attentions of the same blocks of the experts.
     pub fn named(name: &str) -> Result<Self, PolicyError> {
         let kept = [
             ("transformer*", "blocks.first(3).**", Numbers::Bf16),
@@ -82,27 +88,34 @@ impl Policy {
             ("text_encoder", "encoder.block.**", Numbers::Fp8),
             ("planner_lm", "model.layers.**", Numbers::Fp8),
         ];
-        let rules: Vec<_> = match name {
-            "default" => kept.into_iter().chain(fast).collect(),
-            "all-fp8" => fast.into(),
+        let kept: &[_] = match name {
+            "default" | "default-attention" => &kept,
+            "all-fp8" | "all-fp8-attention" => &[],
             _ => {
                 let (expected, found) = (Self::NAMES.join(", "), name.into());
                 return Err(PolicyError::Unknown { expected, found });
             }
+        };
+        let attention = match name.ends_with("-attention") {
+            true => [kept, &fast[..1]].concat(),
+            false => vec![],
         };
         let rule = |(submodule, path, numbers): (&str, &str, _)| Rule {
             submodule: submodule.into(),
             path: path.into(),
             numbers,
         };
-        Ok(Self { name: name.into(), rules: rules.into_iter().map(rule).collect() })
+        let rules = [kept, &fast].concat().into_iter().map(rule).collect();
+        let attention = attention.into_iter().map(rule).collect();
+        Ok(Self { name: name.into(), rules, attention })
     }
 
     /// A policy from its JSON form.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
         let json = |e: serde_json::Error| PolicyError::Json { reason: e.to_string() };
         let policy: Self = serde_json::from_str(text).map_err(json)?;
-        for pattern in policy.rules.iter().flat_map(|rule| [&rule.submodule, &rule.path]) {
+        let rules = policy.rules.iter().chain(&policy.attention);
+        for pattern in rules.flat_map(|rule| [&rule.submodule, &rule.path]) {
             if let Some(expected) = pattern::problem(pattern) {
                 let (policy, pattern) = (policy.name.clone(), pattern.clone());
                 return Err(PolicyError::Pattern { policy, pattern, expected });
@@ -114,12 +127,22 @@ impl Policy {
     /// What the linear layer at `path` of `submodule` computes with; `layers` is the length of
     /// the submodule's stack, which `last(n)` counts from.
     pub fn numbers(&self, submodule: &str, path: &str, layers: usize) -> Numbers {
-        let rule = self.rules.iter().find(|rule| {
-            pattern::matches(&rule.submodule, submodule, layers)
-                && pattern::matches(&rule.path, path, layers)
-        });
-        rule.map_or(Numbers::Bf16, |rule| rule.numbers)
+        first(&self.rules, submodule, path, layers)
     }
+
+    /// What the products of the attention at `path` of `submodule` compute with.
+    pub fn attention(&self, submodule: &str, path: &str, layers: usize) -> Numbers {
+        first(&self.attention, submodule, path, layers)
+    }
+}
+
+/// What the first of `rules` that matches says.
+fn first(rules: &[Rule], submodule: &str, path: &str, layers: usize) -> Numbers {
+    let rule = rules.iter().find(|rule| {
+        pattern::matches(&rule.submodule, submodule, layers)
+            && pattern::matches(&rule.path, path, layers)
+    });
+    rule.map_or(Numbers::Bf16, |rule| rule.numbers)
 }
 
 #[cfg(test)]
@@ -128,7 +151,7 @@ mod tests {
 
     #[test]
     fn default_keeps_the_ends_of_the_experts_and_all_fp8_does_not() {
-        let [default, all] = Policy::NAMES.map(|name| Policy::named(name).unwrap());
+        let [default, all, ..] = Policy::NAMES.map(|name| Policy::named(name).unwrap());
         for (i, kept) in [(0, true), (2, true), (3, false), (36, false), (37, true), (39, true)] {
             let path = format!("blocks.{i}.ffn.net.2");
             for submodule in ["transformer", "transformer_2", "transformer_2_context"] {
@@ -151,13 +174,43 @@ mod tests {
     }
 
     #[test]
+    fn attention_runs_in_fp8_only_where_the_policy_names_it() {
+        for (name, first, middle) in [
+            ("default", Numbers::Bf16, Numbers::Bf16),
+            ("all-fp8", Numbers::Bf16, Numbers::Bf16),
+            ("default-attention", Numbers::Bf16, Numbers::Fp8),
+            ("all-fp8-attention", Numbers::Fp8, Numbers::Fp8),
+        ] {
+            let policy = Policy::named(name).unwrap();
+            for (block, expected) in [(0, first), (3, middle), (36, middle), (37, first)] {
+                for attention in ["attn1", "attn2"] {
+                    let path = format!("blocks.{block}.{attention}");
+                    assert_eq!(policy.attention("transformer_2", &path, 40), expected, "{name}");
+                }
+            }
+            assert_eq!(policy.attention("text_encoder", "encoder.block.0", 24), Numbers::Bf16);
+            let linears = Policy::named(name.trim_end_matches("-attention")).unwrap();
+            assert_eq!(policy.rules, linears.rules);
+        }
+    }
+
+    #[test]
+    fn a_policy_without_a_word_on_attention_leaves_it_in_bf16() {
+        let policy = Policy::parse(r#"{"name": "mine", "rules": []}"#).unwrap();
+        assert_eq!(policy.attention("transformer", "blocks.9.attn1", 40), Numbers::Bf16);
+    }
+
+    #[test]
     fn json_round_trips_and_refuses_what_it_does_not_know() {
-        let policy = Policy::named("default").unwrap();
+        let policy = Policy::named("default-attention").unwrap();
         let text = serde_json::to_string_pretty(&policy).unwrap();
         assert_eq!(Policy::parse(&text).unwrap(), policy);
         let unknown = text.replacen("\"name\"", "\"speed\": 1, \"name\"", 1);
         assert!(matches!(Policy::parse(&unknown), Err(PolicyError::Json { .. })));
         let malformed = text.replacen("first(3)", "first(three)", 1);
+        assert!(matches!(Policy::parse(&malformed), Err(PolicyError::Pattern { .. })));
+        let (rules, attention) = text.split_once("\"attention\"").unwrap();
+        let malformed = [rules, &attention.replacen("last(3)", "last()", 1)].join("\"attention\"");
         assert!(matches!(Policy::parse(&malformed), Err(PolicyError::Pattern { .. })));
         assert!(matches!(Policy::named("fastest"), Err(PolicyError::Unknown { .. })));
     }

@@ -1,4 +1,4 @@
-//! Calibration tables: the largest magnitudes that linear layers meet.
+//! Calibration tables: the largest magnitudes that linear layers and attentions meet.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Largest finite E4M3 value.
 pub const E4M3_MAX: f32 = 448.0;
 /// Version of the table's schema; a reader refuses any other.
-pub const TABLE_SCHEMA: u32 = 1;
+pub const TABLE_SCHEMA: u32 = 2;
 /// Longest table that is read, in bytes.
 const MAX_BYTES: usize = 64 << 20;
 
@@ -31,7 +31,29 @@ impl Amax {
     }
 }
 
-/// amax per linear layer, and where the numbers come from.
+/// Largest magnitudes of one attention, as its products meet them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttentionAmax {
+    /// Of the queries after norm and rotation.
+    pub q: f32,
+    /// Of the keys after norm and rotation.
+    pub k: f32,
+    /// Of the values.
+    pub v: f32,
+}
+
+impl AttentionAmax {
+    /// Constants for speed and parsing only: no measurement stands behind them.
+    pub const SYNTHETIC: Self = Self { q: 8.0, k: 8.0, v: 8.0 };
+
+    /// `[q, k, v]` scales: real value = scale × E4M3 value.
+    pub fn scales(self) -> [f32; 3] {
+        [self.q, self.k, self.v].map(|amax| amax / E4M3_MAX)
+    }
+}
+
+/// amax per linear layer and attention, and where the numbers come from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CalibrationTable {
@@ -41,8 +63,10 @@ pub struct CalibrationTable {
     pub source: String,
     /// The cases whose trajectories were measured.
     pub cases: Vec<String>,
-    /// Submodule stem → layer path → amax.
+    /// Submodule stem → path of a linear layer → amax.
     pub submodules: BTreeMap<String, BTreeMap<String, Amax>>,
+    /// Submodule stem → path of an attention → amax.
+    pub attention: BTreeMap<String, BTreeMap<String, AttentionAmax>>,
 }
 
 /// A table that cannot be used.
@@ -78,7 +102,7 @@ pub enum TableError {
         submodule: String,
         /// Path of the layer.
         path: String,
-        /// `input` or `weight`.
+        /// `input`, `weight`, `q`, `k` or `v`.
         field: &'static str,
         /// The value.
         found: f32,
@@ -114,12 +138,12 @@ impl CalibrationTable {
         }
         for (submodule, layers) in &self.submodules {
             for (path, amax) in layers {
-                for (field, found) in [("input", amax.input), ("weight", amax.weight)] {
-                    if !(found.is_finite() && found > 0.0) {
-                        let (submodule, path) = (submodule.clone(), path.clone());
-                        return Err(TableError::Amax { submodule, path, field, found });
-                    }
-                }
+                check(submodule, path, &[("input", amax.input), ("weight", amax.weight)])?;
+            }
+        }
+        for (submodule, attentions) in &self.attention {
+            for (path, amax) in attentions {
+                check(submodule, path, &[("q", amax.q), ("k", amax.k), ("v", amax.v)])?;
             }
         }
         Ok(())
@@ -137,6 +161,22 @@ impl CalibrationTable {
     pub fn amax(&self, submodule: &str, path: &str) -> Option<Amax> {
         self.submodules.get(submodule)?.get(path).copied()
     }
+
+    /// amax of the attention at `path` of `submodule`.
+    pub fn attention(&self, submodule: &str, path: &str) -> Option<AttentionAmax> {
+        self.attention.get(submodule)?.get(path).copied()
+    }
+}
+
+/// Refuses values that no scale can be made from.
+fn check(submodule: &str, path: &str, fields: &[(&'static str, f32)]) -> Result<(), TableError> {
+    match fields.iter().find(|(_, amax)| !(amax.is_finite() && *amax > 0.0)) {
+        None => Ok(()),
+        Some(&(field, found)) => {
+            let (submodule, path) = (submodule.into(), path.into());
+            Err(TableError::Amax { submodule, path, field, found })
+        }
+    }
 }
 
 #[cfg(test)]
@@ -145,9 +185,11 @@ mod tests {
 
     fn text(input: &str) -> String {
         format!(
-            r#"{{"schema": 1, "source": "ab", "cases": ["t2v"],
+            r#"{{"schema": 2, "source": "ab", "cases": ["t2v"],
                 "submodules": {{"transformer": {{"blocks.3.ffn.net.2":
-                {{"input": {input}, "weight": 0.25}}}}}}}}"#
+                {{"input": {input}, "weight": 0.25}}}}}},
+                "attention": {{"transformer": {{"blocks.3.attn1":
+                {{"q": 448, "k": 56, "v": 28}}}}}}}}"#
         )
     }
 
@@ -157,6 +199,9 @@ mod tests {
         let amax = table.amax("transformer", "blocks.3.ffn.net.2").unwrap();
         assert_eq!(amax.scales(), (2.0, 0.25 / 448.0));
         assert_eq!(table.amax("transformer_2", "blocks.3.ffn.net.2"), None);
+        let amax = table.attention("transformer", "blocks.3.attn1").unwrap();
+        assert_eq!(amax.scales(), [1.0, 0.125, 0.0625]);
+        assert_eq!(table.attention("transformer", "blocks.3.attn2"), None);
     }
 
     #[test]
@@ -166,6 +211,10 @@ mod tests {
             assert!(matches!(error, TableError::Amax { field: "input", .. }), "{error}");
             assert!(error.to_string().contains("blocks.3.ffn.net.2"));
         }
+        let bad = text("1").replace("56", "-56");
+        let error = CalibrationTable::parse(&bad).unwrap_err();
+        assert!(matches!(error, TableError::Amax { field: "k", .. }), "{error}");
+        assert!(error.to_string().contains("blocks.3.attn1"));
     }
 
     #[test]
@@ -173,8 +222,8 @@ mod tests {
         let good = text("1");
         let bad = good.replace("\"cases\"", "\"mode\": 1, \"cases\"");
         assert!(matches!(CalibrationTable::parse(&bad), Err(TableError::Json { .. })));
-        let bad = good.replace("\"schema\": 1", "\"schema\": 2");
-        assert_eq!(CalibrationTable::parse(&bad), Err(TableError::Schema { found: 2 }));
+        let bad = good.replace("\"schema\": 2", "\"schema\": 1");
+        assert_eq!(CalibrationTable::parse(&bad), Err(TableError::Schema { found: 1 }));
         let table = CalibrationTable::parse(&good).unwrap();
         assert!(table.check_source("ab").is_ok());
         assert!(matches!(table.check_source("cd"), Err(TableError::Source { .. })));

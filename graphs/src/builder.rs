@@ -6,7 +6,7 @@ use std::panic::Location;
 
 use crate::dim::show;
 use crate::graph::{Attribute, Data, Layout, Node, Weight};
-use crate::taps::{AMAX, AMAX_WEIGHT, VALUE};
+use crate::taps::{AMAX, AMAX_K, AMAX_Q, AMAX_V, AMAX_WEIGHT, VALUE};
 use crate::{
     BuildError, BuildErrors, DType, Dim, Graph, Initializer, Port, Precision, Scope, Taps, Value,
 };
@@ -40,6 +40,7 @@ struct State {
     constants: HashMap<(DType, Vec<usize>, Vec<u8>), u32>,
     weights: HashMap<String, u32>,
     derived: HashMap<String, u32>,
+    dequantized: BTreeSet<u32>,
     names: HashMap<String, usize>,
     errors: Vec<BuildError>,
     tensors: BTreeSet<String>,
@@ -155,6 +156,27 @@ impl<'c> GraphBuilder<'c> {
             self.output(&format!("{AMAX}{path}"), x.amax(), DType::F32);
             self.output(&format!("{AMAX_WEIGHT}{path}"), weight.amax(), DType::F32);
         }
+    }
+
+    /// The largest magnitudes of the queries, keys and values of the attention at `path`.
+    pub(crate) fn tap_attention_amax(&self, path: &str, qkv: [Value<'_>; 3]) {
+        if self.state.borrow().taps == Taps::Amax {
+            for (prefix, x) in [AMAX_Q, AMAX_K, AMAX_V].into_iter().zip(qkv) {
+                self.output(&format!("{prefix}{path}"), x.amax(), DType::F32);
+            }
+        }
+    }
+
+    /// Remembers that `x` are real values of an E4M3 tensor.
+    pub(crate) fn mark_dequantized(&self, x: Value<'_>) {
+        if x.port().is_some() {
+            self.state.borrow_mut().dequantized.insert(x.id());
+        }
+    }
+
+    /// Whether `x` are real values of an E4M3 tensor.
+    pub(crate) fn is_dequantized(&self, x: Value<'_>) -> bool {
+        x.port().is_some() && self.state.borrow().dequantized.contains(&x.id())
     }
 
     /// A name for the output of `op` in the current scope that no other node has.

@@ -78,6 +78,18 @@ pub struct EngineEntry {
     pub work: WorkEntry,
     /// Seconds that the build took.
     pub build_seconds: f64,
+    /// The library of the graph's own operators, where it has some.
+    pub plugin: Option<PluginEntry>,
+}
+
+/// The plugin library that an engine was built with, and runs with alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PluginEntry {
+    /// Its file name; it does not lie in the folder.
+    pub file: String,
+    /// Hash of the library, in hex.
+    pub blake3: String,
 }
 
 /// One optimization profile: the sizes that it serves.

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use crate::onnx::DOMAIN;
+use crate::ops::FP8_ATTENTION;
 use crate::{DType, Dim, dim::show};
 
 /// A named input or output of a graph.
@@ -42,6 +44,13 @@ pub struct Node {
     pub output: Port,
     /// Attributes in the order in which they were given.
     pub attributes: Vec<(&'static str, Attribute)>,
+}
+
+impl Node {
+    /// Domain of the op: empty for ONNX's own.
+    pub fn domain(&self) -> &'static str {
+        if self.op == FP8_ATTENTION { DOMAIN } else { "" }
+    }
 }
 
 /// How a checkpoint tensor is rearranged on its way into the graph.

@@ -2,6 +2,7 @@
 //! folder that has one is complete; builder and runner read nothing that it does not list.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +19,7 @@ pub const PLANNER_EMBEDDINGS: &str = "planner_embeddings";
 /// Table of one row: the embedding of a target token that is not revealed yet.
 pub const MASK_TOKEN: &str = "mask_token";
 /// Version of the manifest's schema; a reader refuses any other.
-pub const EXPORT_SCHEMA: u32 = 1;
+pub const EXPORT_SCHEMA: u32 = 2;
 
 /// The whole manifest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,8 +66,34 @@ pub enum PrecisionName {
     F32,
     /// bf16 with f32 islands.
     Bf16,
-    /// bf16 with FP8 linear layers.
+    /// bf16, and what the policy names in FP8.
     Fp8,
+    /// FP8 values in f32 arithmetic: the CPU's stand-in for `Fp8`.
+    #[serde(rename = "fp8-f32")]
+    Fp8F32,
+}
+
+impl PrecisionName {
+    /// Whether the graphs hold FP8 values, which need scales and a policy.
+    pub fn is_fp8(self) -> bool {
+        matches!(self, Self::Fp8 | Self::Fp8F32)
+    }
+
+    /// Whether the arithmetic is f32: graphs for ONNX Runtime on the CPU, not for engines.
+    pub fn is_for_cpu(self) -> bool {
+        matches!(self, Self::F32 | Self::Fp8F32)
+    }
+}
+
+impl fmt::Display for PrecisionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::Fp8 => "fp8",
+            Self::Fp8F32 => "fp8-f32",
+        })
+    }
 }
 
 /// One submodule of an export.
@@ -85,6 +112,18 @@ pub struct SubmoduleEntry {
     pub config: String,
     /// Its arithmetic.
     pub work: WorkEntry,
+    /// What of it runs in FP8.
+    pub fp8: Fp8Entry,
+}
+
+/// How many layers of a submodule run in FP8.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fp8Entry {
+    /// Linear layers.
+    pub linears: usize,
+    /// Attentions: nodes of the domain `bernini`, or their primitives in `fp8-f32`.
+    pub attentions: usize,
 }
 
 /// FLOPs of a graph's products and convolutions by the numbers that they multiply: polynomials of

@@ -1,8 +1,12 @@
 //! Composites without weights of their own. Each is lowered in this one place, because
 //! TensorRT's fusion is particular about form.
 
+mod attention;
+
 use crate::Value;
 use crate::ops::{concat, ones};
+
+pub use attention::{DitAttention, Rope};
 
 /// Layer normalisation over the last axis without weights: statistics and result in f32.
 #[track_caller]

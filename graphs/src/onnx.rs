@@ -15,6 +15,11 @@ pub const OPSET: i64 = 20;
 /// ONNX file format version that goes with [`OPSET`].
 pub const IR_VERSION: i64 = 9;
 
+/// Domain of the ops that TensorRT runs as plugins of ours.
+pub const DOMAIN: &str = "bernini";
+/// Version of [`DOMAIN`]. A graph imports the domain only where it has a node of it.
+pub const DOMAIN_VERSION: i64 = 1;
+
 #[derive(Clone, PartialEq, Message)]
 struct ModelProto {
     #[prost(int64, optional, tag = "1")]
@@ -63,6 +68,8 @@ struct NodeProto {
     op_type: Option<String>,
     #[prost(message, repeated, tag = "5")]
     attribute: Vec<AttributeProto>,
+    #[prost(string, optional, tag = "7")]
+    domain: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -162,13 +169,18 @@ impl Graph {
             input: self.inputs.iter().map(value_info).collect(),
             output: self.outputs.iter().map(value_info).collect(),
         };
-        let version = OperatorSetIdProto { domain: Some(String::new()), version: Some(OPSET) };
+        let set = |domain: &str, version| OperatorSetIdProto {
+            domain: Some(domain.into()),
+            version: Some(version),
+        };
+        let ours = self.nodes.iter().any(|node| node.domain() == DOMAIN);
+        let ours = ours.then(|| set(DOMAIN, DOMAIN_VERSION));
         let model = ModelProto {
             ir_version: Some(IR_VERSION),
             producer_name: Some("bernini".into()),
             producer_version: Some(env!("CARGO_PKG_VERSION").into()),
             graph: Some(graph),
-            opset_import: vec![version],
+            opset_import: [Some(set("", OPSET)), ours].into_iter().flatten().collect(),
         };
         model.encode_to_vec()
     }
@@ -181,6 +193,7 @@ fn node(node: &Node) -> NodeProto {
         name: Some(node.output.name.clone()),
         op_type: Some(node.op.into()),
         attribute: node.attributes.iter().map(|(name, value)| attribute(name, value)).collect(),
+        domain: Some(node.domain()).filter(|domain| !domain.is_empty()).map(Into::into),
     }
 }
 

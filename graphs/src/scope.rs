@@ -105,7 +105,7 @@ impl<'g> Scope<'g> {
             return x;
         }
         let shape = [out, width];
-        let scales = if self.f32 { None } else { self.g.precision.fp8(&self.path) };
+        let scales = if self.f32 { None } else { self.g.precision.linear(&self.path) };
         let Some(scales) = scales else {
             let weight = self.tensor_as("weight", &shape, &shape, layout);
             if !self.f32 {
@@ -115,10 +115,9 @@ impl<'g> Scope<'g> {
         };
         let compute = self.g.precision.compute();
         let name = self.join("weight");
-        // The stored E4M3 values are those of the scale as bf16 rounds it: one rounding, known.
-        let rounded = half::bf16::from_f32(scales.weight).to_f32();
-        let weight = self.g.weight(&name, &shape, &shape, DType::E4m3, (layout, Some(rounded)));
-        let weight = weight.dequantize(scalar(self.g, compute, rounded)).transpose_last();
+        let stored = (layout, Some(scales.weight));
+        let weight = self.g.weight(&name, &shape, &shape, DType::E4m3, stored);
+        let weight = weight.dequantize(scalar(self.g, compute, scales.weight)).transpose_last();
         x.fake_quantize(scales.input).matmul(weight)
     }
 
@@ -144,6 +143,14 @@ impl<'g> Scope<'g> {
         let y = y * s.tensor_as("weight", &[width], &[width], layout);
         self.g.enter(&self.path);
         y
+    }
+
+    /// The weight of the norm called `name` over the last axis of `x`, for a node that normalises.
+    pub(crate) fn norm_weight(&self, name: &str, x: Value<'g>, layout: Layout) -> Value<'g> {
+        let width = x.width();
+        let weight = self.at(name).tensor_as("weight", &[width], &[width], layout);
+        self.g.enter(&self.path);
+        weight
     }
 
     /// 3D convolution of `[b, t, h, w, in]`, without temporal padding.

@@ -7,6 +7,14 @@ pub const AMAX: &str = "amax.";
 /// Prefix of the largest magnitude in a linear layer's weight, f32 `[]`; its path follows.
 pub const AMAX_WEIGHT: &str = "amax_weight.";
 
+/// Prefix of the largest magnitude of an attention's queries as its products meet them, after norm
+/// and rotation, f32 `[]`; the attention's path follows.
+pub const AMAX_Q: &str = "amax_q.";
+/// Prefix of the largest magnitude of an attention's keys, likewise.
+pub const AMAX_K: &str = "amax_k.";
+/// Prefix of the largest magnitude of an attention's values, likewise.
+pub const AMAX_V: &str = "amax_v.";
+
 /// Which extra outputs a graph has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Taps {
@@ -15,11 +23,12 @@ pub enum Taps {
     None,
     /// Every value that the model names with [`Scope::tap`](crate::Scope::tap).
     Values,
-    /// Largest magnitudes of input and weight of every linear layer that may run in FP8.
+    /// Largest magnitudes of input and weight of every linear layer that may run in FP8, and of
+    /// queries, keys and values of every attention that may.
     Amax,
 }
 
 /// Whether the output called `name` is an extra one.
 pub fn is_tap(name: &str) -> bool {
-    [VALUE, AMAX, AMAX_WEIGHT].iter().any(|prefix| name.starts_with(prefix))
+    [VALUE, AMAX, AMAX_WEIGHT, AMAX_Q, AMAX_K, AMAX_V].iter().any(|prefix| name.starts_with(prefix))
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::manifest::WorkEntry;
+use crate::ops::FP8_ATTENTION;
 use crate::{DType, Dim, Graph, Node};
 
 impl Graph {
@@ -53,19 +54,31 @@ impl<'g> Shapes<'g> {
         let terms: &[Dim] = match node.op {
             "MatMul" => std::slice::from_ref(x?.last()?),
             "Conv" => &y?[1..],
+            // Both products: every query meets every key, and every probability its value.
+            FP8_ATTENTION => &[&y?[y?.len() - 2] * &2.into()],
             _ => return None,
         };
         let product = |dims: &[Dim]| dims.iter().fold(Dim::from(1), |product, dim| &product * dim);
         Some(&(&product(&node.output.shape) * &product(terms)) * &2.into())
     }
 
-    /// A product is in FP8 where its operands were quantised.
+    /// A product is in FP8 where both operands were quantised.
     fn kind(&self, node: &Node) -> Kind {
-        let producer = node.inputs.first().and_then(|name| self.nodes.get(name.as_str()));
-        match (producer, node.output.dtype) {
-            (Some(producer), _) if producer.op == "DequantizeLinear" => Kind::Fp8,
-            (_, DType::F32) => Kind::F32,
+        let quantised = node.inputs.iter().take(2).all(|name| self.is_dequantised(name));
+        match node.output.dtype {
+            _ if quantised || node.op == FP8_ATTENTION => Kind::Fp8,
+            DType::F32 => Kind::F32,
             _ => Kind::Bf16,
+        }
+    }
+
+    /// Whether a value comes out of a DequantizeLinear, transposed or not.
+    fn is_dequantised(&self, name: &str) -> bool {
+        let Some(node) = self.nodes.get(name) else { return false };
+        match node.op {
+            "DequantizeLinear" => true,
+            "Transpose" => self.is_dequantised(&node.inputs[0]),
+            _ => false,
         }
     }
 }

@@ -1,12 +1,16 @@
 //! The released model from names and shapes alone: what each submodule asks a checkpoint for.
 #![allow(clippy::unwrap_used)] // A test may panic.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bernini_graphs::config::{TextEncoderConfig, TransformerConfig, VaeConfig};
 use bernini_graphs::models::{Configs, build};
-use bernini_graphs::taps::{AMAX, AMAX_WEIGHT};
-use bernini_graphs::{BuildError, DType, Fp8Policy, Fp8Scales, Graph, Precision, Submodule, Taps};
+use bernini_graphs::taps::{AMAX, AMAX_K, AMAX_Q, AMAX_V, AMAX_WEIGHT};
+use bernini_graphs::{
+    BuildError, DType, ExternalData, Fp8AttentionScales, Fp8Policy, Fp8Scales, Graph, Precision,
+    Submodule, Taps,
+};
 
 type Shapes = BTreeMap<String, Vec<usize>>;
 
@@ -115,31 +119,44 @@ fn tapped(submodule: Submodule, precision: Precision<'_>) -> [Graph; 2] {
 }
 
 #[test]
-fn every_linear_layer_that_the_policy_is_asked_about_has_its_amax() {
-    struct Asked(std::cell::RefCell<std::collections::BTreeSet<String>>);
+fn whatever_the_policy_is_asked_about_has_its_amax() {
+    #[derive(Default)]
+    struct Asked(RefCell<BTreeSet<String>>, RefCell<BTreeSet<String>>);
     impl Fp8Policy for Asked {
         fn scales(&self, path: &str) -> Option<Fp8Scales> {
             self.0.borrow_mut().insert(path.into());
             None
         }
+        fn attention(&self, path: &str) -> Option<Fp8AttentionScales> {
+            self.1.borrow_mut().insert(path.into());
+            None
+        }
     }
     for submodule in [Submodule::TextEncoder, Submodule::Transformer, Submodule::TransformerContext]
     {
-        let asked = Asked(Default::default());
+        let asked = Asked::default();
         tapped(submodule, Precision::Fp8(&asked));
-        let paths = asked.0.into_inner();
-        assert!(paths.len() > 40, "{submodule}: {}", paths.len());
+        let (linears, attentions) = (asked.0.into_inner(), asked.1.into_inner());
+        assert!(linears.len() > 40, "{submodule}: {}", linears.len());
+        let expected = if submodule == Submodule::Transformer { 2 * 40 } else { 0 };
+        assert_eq!(attentions.len(), expected);
         for precision in [Precision::F32, Precision::Bf16] {
             let [with, without] = tapped(submodule, precision);
             let extra = &with.outputs[..with.outputs.len() - without.outputs.len()];
             assert_eq!(with.outputs[extra.len()..], without.outputs);
-            for prefix in [AMAX, AMAX_WEIGHT] {
+            for (prefix, paths) in [
+                (AMAX, &linears),
+                (AMAX_WEIGHT, &linears),
+                (AMAX_Q, &attentions),
+                (AMAX_K, &attentions),
+                (AMAX_V, &attentions),
+            ] {
                 let named = extra.iter().filter_map(|port| port.name.strip_prefix(prefix));
                 let mut named: Vec<_> = named.collect();
                 named.sort_unstable();
-                assert!(named.iter().copied().eq(&paths), "{submodule} {prefix}");
+                assert!(named.iter().copied().eq(paths), "{submodule} {prefix}");
             }
-            assert_eq!(extra.len(), 2 * paths.len());
+            assert_eq!(extra.len(), 2 * linears.len() + 3 * attentions.len());
             assert!(extra.iter().all(|port| port.shape.is_empty() && port.dtype == DType::F32));
         }
     }
@@ -159,7 +176,7 @@ fn expert_and_its_context_use_all_1095_tensors_once() {
 fn expert_of_14_billion_parameters_builds_from_its_shapes_in_every_precision() {
     let shapes = expert();
     for (precision, bytes) in
-        [(Precision::F32, 4), (Precision::Bf16, 2), (Precision::Fp8(&Everything), 1)]
+        [(Precision::F32, 4), (Precision::Bf16, 2), (Precision::Fp8(&Linears), 1)]
     {
         let graph =
             build(Submodule::Transformer, &release(), &shapes, precision, Taps::None).unwrap();
@@ -229,11 +246,70 @@ fn chunks_hand_their_caches_over_by_name() {
     }
 }
 
-/// Puts every linear layer into FP8.
+/// Puts the linear layers of every block into FP8.
+struct Linears;
+impl Fp8Policy for Linears {
+    fn scales(&self, path: &str) -> Option<Fp8Scales> {
+        path.starts_with("blocks.").then_some(Fp8Scales { input: 0.01, weight: 0.001 })
+    }
+    fn attention(&self, _: &str) -> Option<Fp8AttentionScales> {
+        None
+    }
+}
+
+/// And every attention.
 struct Everything;
 impl Fp8Policy for Everything {
     fn scales(&self, path: &str) -> Option<Fp8Scales> {
-        path.starts_with("blocks.").then_some(Fp8Scales { input: 0.01, weight: 0.001 })
+        Linears.scales(path)
+    }
+    fn attention(&self, _: &str) -> Option<Fp8AttentionScales> {
+        Some(Fp8AttentionScales { q: 0.02, k: 0.03, v: 0.04, out: 0.01 })
+    }
+}
+
+/// Everything but the linear layers.
+struct Attentions;
+impl Fp8Policy for Attentions {
+    fn scales(&self, _: &str) -> Option<Fp8Scales> {
+        None
+    }
+    fn attention(&self, path: &str) -> Option<Fp8AttentionScales> {
+        Everything.attention(path)
+    }
+}
+
+#[test]
+fn attention_in_fp8_is_one_node_whose_values_the_projection_reads_as_they_are() {
+    let shapes = asked(Submodule::Transformer);
+    for (policy, quantised) in [(&Everything as &dyn Fp8Policy, 40 * 6), (&Attentions, 0)] {
+        let precision = Precision::Fp8(policy);
+        let graph =
+            build(Submodule::Transformer, &release(), &shapes, precision, Taps::None).unwrap();
+        let of = |op: &'static str| graph.nodes.iter().filter(move |node| node.op == op);
+        assert_eq!(of("Fp8Attention").count(), 2 * 40);
+        assert_eq!(of("Softmax").count(), 0);
+        // Each of to_q, to_k, to_v, cross to_q and two of the FFN; no projection of an attention.
+        assert_eq!(of("QuantizeLinear").count(), quantised);
+        for node in of("Fp8Attention") {
+            assert_eq!((node.domain(), node.output.dtype), ("bernini", DType::E4m3));
+            let attention = node.output.name.strip_suffix("/Fp8Attention").unwrap();
+            let readers: Vec<_> =
+                graph.nodes.iter().filter(|n| n.inputs.contains(&node.output.name)).collect();
+            let [real] = readers[..] else { panic!("{readers:?}") };
+            assert_eq!((real.op, real.output.dtype), ("DequantizeLinear", DType::Bf16));
+            let reader = graph.nodes.iter().find(|n| n.inputs.contains(&real.output.name)).unwrap();
+            assert_eq!(reader.output.name, format!("{attention}.to_out.0/MatMul"));
+        }
+        let encoded = |graph: &Graph| {
+            let (location, offsets) = ("w".into(), BTreeMap::new());
+            let bytes = graph.encode(&ExternalData { location, offsets });
+            bytes.windows(11).any(|part| part == b"\x0a\x07bernini\x10\x01")
+        };
+        assert!(encoded(&graph), "the domain is imported");
+        let bf16 = build(Submodule::Transformer, &release(), &shapes, Precision::Bf16, Taps::None)
+            .unwrap();
+        assert!(!encoded(&bf16));
     }
 }
 
@@ -251,9 +327,16 @@ fn arithmetic_is_that_of_the_specification() {
         assert!((found / expected - 1.0).abs() < 2e-3, "{found} TFLOP, expected {expected}");
     };
     let sizes = [("tokens", 32_760), ("context", 512)];
-    let [fp8, bf16, _] = flops(Submodule::Transformer, Precision::Fp8(&Everything), &sizes);
+    let [fp8, bf16, _] = flops(Submodule::Transformer, Precision::Fp8(&Linears), &sizes);
     near(fp8, 23.907e9 * 32_760.0 / 1e12);
     near(bf16, 879.2 + 13.7);
+    for precision in [Precision::Fp8(&Everything), Precision::Fp8F32(&Everything)] {
+        let [fp8, _, _] = flops(Submodule::Transformer, precision, &sizes);
+        near(fp8, 783.2 + 879.2 + 13.7);
+    }
+    let [fp8, bf16, _] = flops(Submodule::Transformer, Precision::Fp8(&Attentions), &sizes);
+    near(fp8, 879.2 + 13.7);
+    near(bf16, 783.2);
     let [fp8, bf16, _] = flops(Submodule::Transformer, Precision::Bf16, &sizes);
     assert_eq!(fp8, 0.0);
     near(bf16, 783.2 + 879.2 + 13.7);

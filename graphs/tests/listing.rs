@@ -7,13 +7,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bernini_graphs::models::{Configs, build};
-use bernini_graphs::{BuildError, Fp8Policy, Fp8Scales, Precision, Submodule, Taps};
+use bernini_graphs::{
+    BuildError, Fp8AttentionScales, Fp8Policy, Fp8Scales, Precision, Submodule, Taps,
+};
 use serde_json::json;
 
-/// One layer of everything.
-fn configs() -> Configs {
+/// One layer of everything; the experts' heads have `head_dim` channels.
+fn configs(head_dim: usize) -> Configs {
     let transformer = json!({
-        "patch_size": [1, 2, 2], "num_attention_heads": 2, "attention_head_dim": 8,
+        "patch_size": [1, 2, 2], "num_attention_heads": 2, "attention_head_dim": head_dim,
         "in_channels": 4, "out_channels": 4, "text_dim": 6, "freq_dim": 10, "ffn_dim": 12,
         "num_layers": 1, "cross_attn_norm": true, "qk_norm": "rms_norm_across_heads", "eps": 1e-6,
     });
@@ -44,11 +46,26 @@ impl Fp8Policy for Blocks {
     fn scales(&self, path: &str) -> Option<Fp8Scales> {
         path.starts_with("blocks.").then_some(Fp8Scales { input: 0.02, weight: 0.001 })
     }
+    fn attention(&self, _: &str) -> Option<Fp8AttentionScales> {
+        None
+    }
 }
 
-fn listing(submodule: Submodule, precision: Precision<'_>) -> String {
-    let nothing = BTreeMap::new();
-    let asked = build(submodule, &configs(), &nothing, precision, Taps::None).unwrap_err().errors;
+/// The same linear layers, and attention.
+struct BlocksAndAttention;
+
+impl Fp8Policy for BlocksAndAttention {
+    fn scales(&self, path: &str) -> Option<Fp8Scales> {
+        Blocks.scales(path)
+    }
+    fn attention(&self, _: &str) -> Option<Fp8AttentionScales> {
+        Some(Fp8AttentionScales { q: 0.03, k: 0.04, v: 0.05, out: 0.02 })
+    }
+}
+
+fn listing(submodule: Submodule, precision: Precision<'_>, head_dim: usize) -> String {
+    let (nothing, configs) = (BTreeMap::new(), configs(head_dim));
+    let asked = build(submodule, &configs, &nothing, precision, Taps::None).unwrap_err().errors;
     let shapes: BTreeMap<_, _> = asked
         .into_iter()
         .map(|error| match error {
@@ -56,21 +73,34 @@ fn listing(submodule: Submodule, precision: Precision<'_>) -> String {
             other => panic!("{other}"),
         })
         .collect();
-    build(submodule, &configs(), &shapes, precision, Taps::None).unwrap().listing()
+    build(submodule, &configs, &shapes, precision, Taps::None).unwrap().listing()
 }
 
 #[test]
 fn listings_are_the_ones_that_were_reviewed() {
     let cases = [
-        ("text_encoder.f32", Submodule::TextEncoder, Precision::F32),
-        ("transformer.f32", Submodule::Transformer, Precision::F32),
-        ("transformer.fp8", Submodule::Transformer, Precision::Fp8(&Blocks)),
-        ("transformer_context.bf16", Submodule::TransformerContext, Precision::Bf16),
-        ("vae_decoder_next.f32", Submodule::VaeDecoderNext, Precision::F32),
+        ("text_encoder.f32", Submodule::TextEncoder, Precision::F32, 8),
+        ("transformer.f32", Submodule::Transformer, Precision::F32, 8),
+        ("transformer.fp8", Submodule::Transformer, Precision::Fp8(&Blocks), 8),
+        (
+            "transformer.fp8-attention",
+            Submodule::Transformer,
+            Precision::Fp8(&BlocksAndAttention),
+            128,
+        ),
+        (
+            "transformer.fp8-f32-attention",
+            Submodule::Transformer,
+            Precision::Fp8F32(&BlocksAndAttention),
+            8,
+        ),
+        ("transformer_context.bf16", Submodule::TransformerContext, Precision::Bf16, 8),
+        ("vae_decoder_next.f32", Submodule::VaeDecoderNext, Precision::F32, 8),
     ];
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/listings");
-    for (name, submodule, precision) in cases {
-        let (path, found) = (folder.join(format!("{name}.txt")), listing(submodule, precision));
+    for (name, submodule, precision, head_dim) in cases {
+        let (path, found) =
+            (folder.join(format!("{name}.txt")), listing(submodule, precision, head_dim));
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             std::fs::create_dir_all(&folder).unwrap();
             std::fs::write(&path, &found).unwrap();

@@ -1,14 +1,13 @@
 //! Measures what FP8 scales are made from: runs the pipeline on graphs with amax taps
-//! (`export --taps amax`) and keeps the largest magnitude of every linear layer.
+//! (`export --taps amax`) and keeps the largest magnitudes of every linear layer and attention.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bernini_calibration::{Amax, CalibrationTable, TABLE_SCHEMA, TableError};
+use bernini_calibration::{Amax, AttentionAmax, CalibrationTable, TABLE_SCHEMA, TableError};
 use bernini_graphs::Submodule;
 use bernini_graphs::manifest::PortEntry;
-use bernini_graphs::taps::{AMAX, AMAX_WEIGHT};
+use bernini_graphs::taps::{AMAX, AMAX_K, AMAX_Q, AMAX_V, AMAX_WEIGHT};
 
 use crate::backend::{Backend, BackendError, DeviceUse, Outputs, Session};
 use crate::package::Package;
@@ -23,12 +22,23 @@ pub fn is_tapped(outputs: &[PortEntry]) -> bool {
     outputs.iter().any(|port| port.name.starts_with(AMAX))
 }
 
-/// Path of a layer → largest magnitudes so far.
-type Layers = BTreeMap<String, Amax>;
+/// Submodule → path → the largest magnitudes so far, one for each tap of that kind of layer.
+type Largest<const N: usize> = BTreeMap<Submodule, BTreeMap<String, [f32; N]>>;
+
+/// Taps of a linear layer, in the order of [`Amax`].
+const LINEAR: [&str; 2] = [AMAX, AMAX_WEIGHT];
+/// Taps of an attention, in the order of [`AttentionAmax`].
+const ATTENTION: [&str; 3] = [AMAX_Q, AMAX_K, AMAX_V];
+
+#[derive(Debug, Default)]
+struct Store {
+    linears: Largest<2>,
+    attentions: Largest<3>,
+}
 
 /// What every run since the beginning has met. Clones share one store.
 #[derive(Clone, Debug, Default)]
-pub struct Measurements(Arc<Mutex<BTreeMap<Submodule, Layers>>>);
+pub struct Measurements(Arc<Mutex<Store>>);
 
 impl Measurements {
     /// The table of the checkpoint called `source`, measured on `cases`.
@@ -36,56 +46,79 @@ impl Measurements {
     /// # Errors
     /// A layer that met a value which is not finite.
     pub fn table(&self, source: &str, cases: Vec<String>) -> Result<CalibrationTable, TableError> {
-        let usable = |layers: &Layers| {
-            let usable = |amax: &Amax| Amax {
-                input: larger(amax.input, SMALLEST),
-                weight: larger(amax.weight, SMALLEST),
-            };
-            layers.iter().map(|(path, amax)| (path.clone(), usable(amax))).collect()
+        let store = self.lock();
+        let table = CalibrationTable {
+            schema: TABLE_SCHEMA,
+            source: source.into(),
+            cases,
+            submodules: usable(&store.linears, |[input, weight]| Amax { input, weight }),
+            attention: usable(&store.attentions, |[q, k, v]| AttentionAmax { q, k, v }),
         };
-        let submodules = self.lock();
-        let submodules =
-            submodules.iter().map(|(s, layers)| (s.stem().to_string(), usable(layers)));
-        let (schema, source) = (TABLE_SCHEMA, source.into());
-        let table = CalibrationTable { schema, source, cases, submodules: submodules.collect() };
         table.validate()?;
         Ok(table)
     }
 
     /// Takes the taps out of `outputs`.
     fn add(&self, submodule: Submodule, outputs: &mut Outputs) -> Result<(), BackendError> {
-        let weights = outputs.take_prefixed(AMAX_WEIGHT);
-        let inputs = outputs.take_prefixed(AMAX);
-        if inputs.is_empty() {
-            return Ok(());
-        }
-        let mut all = self.lock();
-        let layers = all.entry(submodule).or_default();
-        for (path, input) in inputs {
-            let weight = weights.get(&path).cloned();
-            let name = || format!("{AMAX_WEIGHT}{path}");
-            let missing = || BackendError::MissingPort { submodule, name: name() };
-            let weight = weight.ok_or_else(missing)?;
-            let met = Amax {
-                input: scalar(submodule, AMAX, &path, input)?,
-                weight: scalar(submodule, AMAX_WEIGHT, &path, weight)?,
-            };
-            match layers.entry(path) {
-                Entry::Vacant(entry) => {
-                    entry.insert(met);
-                }
-                Entry::Occupied(mut entry) => {
-                    let amax = entry.get_mut();
-                    amax.input = larger(amax.input, met.input);
-                    amax.weight = larger(amax.weight, met.weight);
-                }
-            }
-        }
+        let linears = take(submodule, outputs, LINEAR)?;
+        let attentions = take(submodule, outputs, ATTENTION)?;
+        let mut store = self.lock();
+        keep_largest(&mut store.linears, submodule, linears);
+        keep_largest(&mut store.attentions, submodule, attentions);
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Submodule, Layers>> {
+    fn lock(&self) -> MutexGuard<'_, Store> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The part of a table that `all` is, with scales above 0.
+fn usable<const N: usize, T>(
+    all: &Largest<N>,
+    amax: impl Fn([f32; N]) -> T,
+) -> BTreeMap<String, BTreeMap<String, T>> {
+    let layers = |layers: &BTreeMap<String, [f32; N]>| {
+        let usable = |met: &[f32; N]| amax(met.map(|met| larger(met, SMALLEST)));
+        layers.iter().map(|(path, met)| (path.clone(), usable(met))).collect()
+    };
+    all.iter().map(|(submodule, met)| (submodule.stem().to_string(), layers(met))).collect()
+}
+
+/// Takes the taps of one kind of layer out of `outputs`: path → one value for each prefix.
+fn take<const N: usize>(
+    submodule: Submodule,
+    outputs: &mut Outputs,
+    prefixes: [&str; N],
+) -> Result<BTreeMap<String, [f32; N]>, BackendError> {
+    let mut taken = prefixes.map(|prefix| outputs.take_prefixed(prefix));
+    let paths: Vec<_> = taken[0].keys().cloned().collect();
+    let mut met = BTreeMap::new();
+    for path in paths {
+        let mut values = [0.0; N];
+        for ((value, taps), prefix) in values.iter_mut().zip(&mut taken).zip(prefixes) {
+            let missing =
+                || BackendError::MissingPort { submodule, name: format!("{prefix}{path}") };
+            let tensor = taps.remove(&path).ok_or_else(missing)?;
+            *value = scalar(submodule, prefix, &path, tensor)?;
+        }
+        met.insert(path, values);
+    }
+    Ok(met)
+}
+
+fn keep_largest<const N: usize>(
+    all: &mut Largest<N>,
+    submodule: Submodule,
+    met: BTreeMap<String, [f32; N]>,
+) {
+    if met.is_empty() {
+        return;
+    }
+    let layers = all.entry(submodule).or_default();
+    for (path, met) in met {
+        let largest = layers.entry(path).or_insert(met);
+        *largest = std::array::from_fn(|i| larger(largest[i], met[i]));
     }
 }
 
@@ -185,6 +218,20 @@ mod tests {
         assert_eq!(table.amax("transformer", "a.b"), amax(2.0));
         assert_eq!(table.amax("vision", "a.b"), amax(9.0));
         assert_eq!((table.source.as_str(), table.cases.len()), ("source", 1));
+    }
+
+    #[test]
+    fn attentions_are_kept_beside_the_linear_layers() {
+        let measurements = Measurements::default();
+        for (q, k, v) in [(2.0, 3.0, 9.0), (7.0, 1.0, 4.0)] {
+            let taps = [("amax_q.a", q), ("amax_k.a", k), ("amax_v.a", v), ("amax.a.to_q", 5.0)];
+            let weight = [("amax_weight.a.to_q", 0.5)];
+            run(&measurements, Submodule::Transformer2, &[&taps[..], &weight].concat());
+        }
+        let table = measurements.table("", vec![]).unwrap();
+        let expected = AttentionAmax { q: 7.0, k: 3.0, v: 9.0 };
+        assert_eq!(table.attention("transformer_2", "a"), Some(expected));
+        assert_eq!(table.amax("transformer_2", "a.to_q"), Some(Amax { input: 5.0, weight: 0.5 }));
     }
 
     #[test]

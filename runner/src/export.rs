@@ -3,9 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bernini_graphs::manifest::{
-    EXPORT_MANIFEST, EXPORT_SCHEMA, ExportManifest, FileEntry, PrecisionName,
-};
+use bernini_graphs::manifest::{EXPORT_MANIFEST, EXPORT_SCHEMA, ExportManifest, FileEntry};
 use bernini_graphs::models::Configs;
 
 use crate::package::{FolderKind, Listed, Package, PackageError, check_file, read_json};
@@ -74,10 +72,11 @@ impl Export {
     }
 
     /// Refuses what ONNX Runtime on CPU cannot compute.
-    pub fn require_f32(&self) -> Result<(), PackageError> {
-        match self.manifest.precision {
-            PrecisionName::F32 => Ok(()),
-            found => Err(PackageError::Precision { folder: self.folder.clone(), found }),
+    pub fn require_cpu(&self) -> Result<(), PackageError> {
+        let found = self.manifest.precision;
+        match found.is_for_cpu() {
+            true => Ok(()),
+            false => Err(PackageError::Precision { folder: self.folder.clone(), found }),
         }
     }
 }

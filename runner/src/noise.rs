@@ -38,6 +38,18 @@ impl TorchRng {
         values
     }
 
+    /// Leaves the generator as [`TorchRng::randn`] of `n` values does, without making them.
+    pub fn skip_randn(&mut self, n: usize) {
+        if n < BLOCK {
+            self.randn(n);
+            return;
+        }
+        let redrawn = if n.is_multiple_of(BLOCK) { 0 } else { BLOCK };
+        (0..n + redrawn).for_each(|_| {
+            self.mt.next_u32();
+        });
+    }
+
     fn redraw(&mut self, block: &mut [f32]) {
         block.fill_with(|| self.uniform_f32());
         box_muller(block);
@@ -86,6 +98,16 @@ mod tests {
         let text: Vec<String> =
             TorchRng::new(42).randn(3).iter().map(|v| format!("{v:.4}")).collect();
         assert_eq!(text, ["0.3367", "0.1288", "0.2345"]);
+    }
+
+    #[test]
+    fn skipped_values_leave_the_same_generator_as_drawn_ones() {
+        for n in [0, 3, 15, 16, 37, 64, 1000] {
+            let (mut drawn, mut skipped) = (TorchRng::new(3), TorchRng::new(3));
+            drawn.randn(n);
+            skipped.skip_randn(n);
+            assert_eq!(drawn.randn(5), skipped.randn(5), "{n}");
+        }
     }
 
     #[test]

@@ -306,8 +306,8 @@ pub enum PackageError {
     },
     /// A precision that runs on a GPU only.
     #[error(
-        "{}: {found:?} graphs run as TensorRT engines only: `bernini build` them; for the CPU use \
-         `bernini export --precision f32`",
+        "{}: {found} graphs run as TensorRT engines only: `bernini build` them; for the CPU use \
+         `bernini export --precision f32` or `fp8-f32`",
         folder.display()
     )]
     Precision {

@@ -105,6 +105,10 @@ struct BerniniShim {
         bool (*progress)(void* user, char const* phase, int32_t step, int32_t steps) noexcept) noexcept;
     void (*monitor_destroy)(BerniniMonitor*) noexcept;
 
+    // `entry` is getPluginRegistry. Makes the plugins of a library known to TensorRT, until the
+    // process ends; false where one of their names is known already.
+    bool (*plugin_load)(void* entry, char const* path, BerniniSink error) noexcept;
+
     // `entry` is createInferRuntime_INTERNAL.
     BerniniRuntime* (*runtime_create)(void* entry, BerniniLogger*, BerniniSink error) noexcept;
     void (*runtime_destroy)(BerniniRuntime*) noexcept;

@@ -1,4 +1,4 @@
-// The runtime and the engines it loads.
+// Plugins, the runtime and the engines it loads.
 #include "common.h"
 
 #include <memory>
@@ -7,6 +7,15 @@ namespace bernini {
 namespace {
 
 using CreateRuntime = void* (*)(void* logger, int32_t version);
+
+using Registry = nvinfer1::IPluginRegistry* (*)();
+
+bool plugin_load(void* entry, char const* path, BerniniSink error) noexcept {
+    return guarded(error, false, [&] {
+        auto* registry = reinterpret_cast<Registry>(entry)();
+        return registry && registry->loadLibrary(path) != nullptr;
+    });
+}
 
 BerniniRuntime* runtime_create(void* entry, BerniniLogger* logger, BerniniSink error) noexcept {
     return guarded<BerniniRuntime*>(error, nullptr, [&] {
@@ -68,6 +77,7 @@ bool engine_layers(BerniniEngine* engine, BerniniSink json, BerniniSink error) n
 }  // namespace
 
 void fill_engine(BerniniShim& table) noexcept {
+    table.plugin_load = plugin_load;
     table.runtime_create = runtime_create;
     table.runtime_destroy = destroy<nvinfer1::IRuntime>;
     table.runtime_deserialize = runtime_deserialize;

@@ -1,6 +1,9 @@
 //! Everything that can go wrong, with TensorRT's own log lines.
 
-use std::fmt::{self, Display};
+use std::{
+    fmt::{self, Display},
+    path::PathBuf,
+};
 
 /// Why TensorRT or CUDA did not do what was asked.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -76,6 +79,21 @@ pub enum Error {
         log = Log(log)
     )]
     BuilderResource {
+        /// TensorRT's log lines of the call.
+        log: Vec<String>,
+    },
+    /// Our plugin library cannot be read or loaded.
+    #[error(
+        "the plugin {}: {reason}; set BERNINI_PLUGIN to a libbernini_plugin.so that `./x plugin` \
+         built with the headers of this TensorRT{log}",
+        path.display(),
+        log = Log(log)
+    )]
+    Plugin {
+        /// The library.
+        path: PathBuf,
+        /// What went wrong.
+        reason: String,
         /// TensorRT's log lines of the call.
         log: Vec<String>,
     },

@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use crate::{
@@ -25,6 +25,8 @@ struct Library {
     entries: Entries,
     version: Version,
     folder: Option<PathBuf>,
+    /// Plugin libraries that TensorRT has loaded.
+    plugins: Mutex<Vec<PathBuf>>,
 }
 
 // SAFETY: the entry points are functions of libraries that are never closed. The logger is our own
@@ -70,7 +72,8 @@ impl TensorRt {
         };
         let loader::Libraries { entries, version, folder } = libraries;
         let logger = logger.ok_or_else(out_of_memory)?;
-        Ok(Self(Arc::new(Library { logger, log, shim, entries, version, folder })))
+        let plugins = Mutex::default();
+        Ok(Self(Arc::new(Library { logger, log, shim, entries, version, folder, plugins })))
     }
 
     /// Version of the library.
@@ -92,6 +95,10 @@ impl TensorRt {
 
     pub(crate) fn entries(&self) -> &Entries {
         &self.0.entries
+    }
+
+    pub(crate) fn plugins(&self) -> MutexGuard<'_, Vec<PathBuf>> {
+        self.0.plugins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The folder that the libraries came from; `None` if the loader found them.
@@ -124,7 +131,7 @@ mod tests {
     #[test]
     fn the_compiled_logger_comes_and_goes() {
         let null = std::ptr::null_mut();
-        let entries = Entries { builder: null, runtime: null, parser: null };
+        let entries = Entries { builder: null, runtime: null, parser: null, registry: null };
         let version = Version { major: 10, minor: 6, patch: 0 };
         let libraries = loader::Libraries { entries, version, folder: None };
         let tensorrt = TensorRt::with(sys::shim().expect("compiled in"), libraries);

@@ -27,12 +27,13 @@ pub(crate) struct Libraries {
     pub folder: Option<PathBuf>,
 }
 
-/// Functions that create TensorRT's first objects; only the shim calls them.
+/// Functions that give TensorRT's first objects; only the shim calls them.
 #[derive(Clone, Copy)]
 pub(crate) struct Entries {
     pub builder: Entry,
     pub runtime: Entry,
     pub parser: Entry,
+    pub registry: Entry,
 }
 
 /// The folder that the environment names.
@@ -53,6 +54,7 @@ pub(crate) fn open(major: u32, folder: Option<&Path>) -> Result<Libraries, Error
         builder: nvinfer.entry("createInferBuilder_INTERNAL", major)?,
         runtime: nvinfer.entry("createInferRuntime_INTERNAL", major)?,
         parser: parser.entry("createNvOnnxParser_INTERNAL", major)?,
+        registry: nvinfer.entry("getPluginRegistry", major)?,
     };
     std::mem::forget((nvinfer.library, parser.library));
     Ok(Libraries { entries, version, folder: folder.map(Path::to_path_buf) })

@@ -94,6 +94,7 @@ table! {
     cache_destroy: (*mut Cache);
     monitor_create: (*mut c_void, ProgressFn) -> *mut Monitor;
     monitor_destroy: (*mut Monitor);
+    plugin_load: (Entry, *const c_char, Sink) -> bool;
     runtime_create: (Entry, *mut Logger, Sink) -> *mut Runtime;
     runtime_destroy: (*mut Runtime);
     runtime_deserialize: (*mut Runtime, *const c_void, usize, Sink) -> *mut Engine;

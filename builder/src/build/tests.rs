@@ -110,6 +110,42 @@ fn what_decides_an_engine_makes_it_anew() {
     assert_eq!((folders.usable(), folders.plans().len()), (stems(&T2V), 3));
 }
 
+fn library(blake3: &str) -> Option<PluginLibrary> {
+    Some(PluginLibrary { path: "/opt/libbernini_plugin.so".into(), blake3: blake3.into() })
+}
+
+#[test]
+fn a_plugin_decides_the_engines_that_need_it_and_no_others() {
+    let folders = Folders::new();
+    folders.use_plugin(Transformer);
+    let with = |plugin| Options { plugin, ..folders.options(&["t2v-480p"]) };
+    let mut fake = Fake::new();
+    build(&with(library("aa")), &mut fake, &unwatched()).unwrap();
+    assert_eq!((fake.built, fake.with_plugin), (T2V.into(), vec![Transformer]));
+    let engines = folders.manifest().engines;
+    let plugin = engines["transformer"].plugin.as_ref().unwrap();
+    assert_eq!((plugin.file.as_str(), plugin.blake3.as_str()), ("libbernini_plugin.so", "aa"));
+    assert_eq!(engines["text_encoder"].plugin, None);
+    assert_eq!(built(&with(library("aa")), Fake::new()).unwrap(), []);
+    assert_eq!(why(&with(library("bb")), &Fake::new(), Transformer), "plugin changed");
+    assert_eq!(built(&with(library("bb")), Fake::new()).unwrap(), [Transformer]);
+}
+
+#[test]
+fn a_missing_plugin_is_said_before_anything_is_written() {
+    let folders = Folders::new();
+    folders.use_plugin(Transformer);
+    let options = folders.options(&["t2v-480p"]);
+    for error in [dry_run(&options, None).map(drop), built(&options, Fake::new()).map(drop)] {
+        let error = error.unwrap_err().to_string();
+        assert!(error.starts_with("transformer has operators of the plugin"), "{error}");
+        assert!(error.contains("BERNINI_PLUGIN"), "{error}");
+    }
+    assert!(!folders.engines().exists());
+    let other = Options { only: vec![TextEncoder], ..options };
+    assert_eq!(built(&other, Fake::new()).unwrap(), [TextEncoder]);
+}
+
 /// Other names of the same shapes are no reason to build, but the manifest has the new ones.
 #[test]
 fn names_do_not_decide() {
@@ -273,7 +309,8 @@ fn bad_exports_are_refused_before_anything_is_written() {
         assert!(!folders.engines().exists());
     };
     refused(|m| m.precision = PrecisionName::F32, "--precision bf16");
-    refused(|m| m.schema = 9, "schema 9, expected 1");
+    refused(|m| m.precision = PrecisionName::Fp8F32, "precision fp8-f32");
+    refused(|m| m.schema = 9, "schema 9, expected 2");
     refused(|m| m.config[0].file = "../../etc/passwd".into(), "not below the folder");
     refused(|m| m.config[0].bytes += 1, "vae.json");
     refused(|m| m.submodules.clear(), "no submodule");

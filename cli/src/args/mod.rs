@@ -123,13 +123,14 @@ pub struct ExportArgs {
     /// Where to write the export
     #[arg(short, long, value_name = "EXPORT")]
     pub output: PathBuf,
-    /// Numbers that the graphs compute with; the CPU runs f32
+    /// Numbers that the graphs compute with; the CPU runs f32 and fp8-f32
     #[arg(long, value_enum, default_value = "f32")]
     pub precision: Precision,
     /// FP8 scales: a table from `bernini calibrate`, or `synthetic` for speed runs only
-    #[arg(long, value_name = "TABLE", required_if_eq("precision", "fp8"))]
+    #[arg(long, value_name = "TABLE", required_if_eq_any([("precision", "fp8"), ("precision", "fp8-f32")]))]
     pub calibration: Option<String>,
-    /// FP8 policy: `default`, `all-fp8`, or a JSON file
+    /// What runs in FP8: `default` or `all-fp8` (linear layers), `default-attention` or
+    /// `all-fp8-attention` (attention too), or a JSON file
     #[arg(long, value_name = "POLICY", default_value = "default")]
     pub policy: String,
     /// Export these submodules only, such as transformer,transformer_context; the checkpoint may
@@ -151,7 +152,10 @@ pub struct ExportArgs {
 pub enum Precision {
     F32,
     Bf16,
+    /// E4M3 by the policy, the rest bf16: for engines
     Fp8,
+    /// The same E4M3 values in f32 arithmetic: for the CPU
+    Fp8F32,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -8,7 +8,7 @@ use bernini_builder::{
     Action, BuildReport, Compiler, DryRun, EngineReport, Flags, Options, PlannedEngine,
     TensorRtCompiler, Watch, build as make, dry_run,
 };
-use bernini_tensorrt::restart_with_library_path;
+use bernini_tensorrt::{PluginLibrary, restart_with_library_path};
 
 use crate::Outcome;
 use crate::args::BuildArgs;
@@ -21,6 +21,7 @@ pub fn build(args: &BuildArgs, interrupted: &Arc<AtomicBool>) -> anyhow::Result<
         workloads: args.workload.clone(),
         only: args.only.clone(),
         flags: Flags { optimization_level: args.optimization_level, ..Flags::default() },
+        plugin: PluginLibrary::find()?,
         timing_cache: args.timing_cache.clone(),
     };
     // What is wrong with the request is said before TensorRT is looked for.

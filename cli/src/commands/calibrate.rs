@@ -1,4 +1,4 @@
-//! `bernini calibrate`: what the linear layers of a checkpoint meet on real trajectories.
+//! `bernini calibrate`: what linear layers and attentions meet on real trajectories.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -27,8 +27,10 @@ use crate::progress::Progress;
 struct Report {
     table: PathBuf,
     cases: Vec<String>,
-    /// Submodule → layers in the table.
+    /// Submodule → linear layers in the table.
     layers: BTreeMap<String, usize>,
+    /// Submodule → attentions in the table.
+    attentions: BTreeMap<String, usize>,
     /// Submodules with layers to measure that no case ran.
     not_run: Vec<String>,
 }
@@ -134,7 +136,9 @@ fn report(
     let run = |stem: &String| table.submodules.contains_key(stem);
     let not_run: Vec<_> = tapped.into_iter().filter(|stem| !run(stem)).collect();
     let layers = table.submodules.into_iter().map(|(stem, layers)| (stem, layers.len())).collect();
-    let report = Report { table: flags.output.clone(), cases: table.cases, layers, not_run };
+    let attentions = table.attention.into_iter().map(|(stem, all)| (stem, all.len())).collect();
+    let (output, cases) = (flags.output.clone(), table.cases);
+    let report = Report { table: output, cases, layers, attentions, not_run };
     if flags.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
         return Ok(Outcome::Done);
@@ -142,7 +146,8 @@ fn report(
     println!("{}: measured on", report.table.display());
     report.cases.iter().for_each(|case| println!("  {case}"));
     for (stem, layers) in &report.layers {
-        println!("{stem:<28} {layers:>6} layers");
+        let attentions = report.attentions.get(stem).copied().unwrap_or_default();
+        println!("{stem:<28} {layers:>6} linear layers {attentions:>6} attentions");
     }
     if !report.not_run.is_empty() {
         println!("not run, so not in the table: {}", report.not_run.join(", "));

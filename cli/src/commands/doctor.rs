@@ -3,7 +3,7 @@
 use bernini_runner::backend::onnxruntime_library;
 use bernini_runner::media;
 use bernini_tensorrt::cuda::Device;
-use bernini_tensorrt::{Error, TensorRt};
+use bernini_tensorrt::{Error, PluginLibrary, TensorRt};
 use serde::Serialize;
 
 use crate::Outcome;
@@ -28,6 +28,8 @@ pub fn doctor(args: &DoctorArgs) -> anyhow::Result<Outcome> {
         gpu_memory(&device),
         tensorrt(&library),
         shim(&library),
+        plugin(),
+        cudnn(),
     ];
     if args.json {
         println!("{}", serde_json::to_string_pretty(&findings)?);
@@ -90,7 +92,7 @@ fn on_device(
 }
 
 fn tensorrt(library: &Result<TensorRt, Error>) -> Finding {
-    let path = tensorrt_library();
+    let path = library_path("TENSORRT_LIB_DIR", "libnvinfer.so.");
     let found = match (library, path) {
         (Ok(library), path) => {
             let place = path.unwrap_or("where the loader looks".into());
@@ -111,14 +113,31 @@ fn shim(library: &Result<TensorRt, Error>) -> Finding {
     Finding { name: "TensorRT shim", found, advice, needed: false }
 }
 
-/// The library that the loader would find.
-fn tensorrt_library() -> Option<String> {
+fn plugin() -> Finding {
+    let (found, advice) = match PluginLibrary::find() {
+        Ok(Some(PluginLibrary { path, blake3 })) => {
+            (Some(format!("{}, blake3 {blake3}", path.display())), String::new())
+        }
+        Ok(None) => (None, "FP8 attention needs it: `./x plugin`, BERNINI_PLUGIN".into()),
+        Err(error) => (None, error.to_string()),
+    };
+    Finding { name: "plugin", found, advice, needed: false }
+}
+
+fn cudnn() -> Finding {
+    let found = library_path("CUDNN_LIB_DIR", "libcudnn.so.9");
+    let advice = "the plugin needs cuDNN 9: set CUDNN_LIB_DIR to the folder of libcudnn.so.9";
+    Finding { name: "cuDNN", found, advice: advice.into(), needed: false }
+}
+
+/// The library that the loader would find: its name begins so, and the variable may name its folder.
+fn library_path(folder: &str, start: &str) -> Option<String> {
     let variable = |name| std::env::var(name).unwrap_or_default();
-    let paths = format!("{}:{}", variable("TENSORRT_LIB_DIR"), variable("LD_LIBRARY_PATH"));
+    let paths = format!("{}:{}", variable(folder), variable("LD_LIBRARY_PATH"));
     let usual = ["/usr/lib/x86_64-linux-gnu", "/usr/local/lib", "/usr/local/tensorrt/lib"];
     let folders = paths.split(':').filter(|folder| !folder.is_empty()).chain(usual);
     folders.flat_map(std::fs::read_dir).flatten().flatten().find_map(|entry| {
         let name = entry.file_name().into_string().ok()?;
-        name.starts_with("libnvinfer.so.").then(|| entry.path().display().to_string())
+        name.starts_with(start).then(|| entry.path().display().to_string())
     })
 }

@@ -18,9 +18,10 @@ pub fn export(args: &ExportArgs, interrupted: &AtomicBool) -> anyhow::Result<Out
         Precision::F32 => PrecisionName::F32,
         Precision::Bf16 => PrecisionName::Bf16,
         Precision::Fp8 => PrecisionName::Fp8,
+        Precision::Fp8F32 => PrecisionName::Fp8F32,
     };
-    if args.calibration.is_some() && precision != PrecisionName::Fp8 {
-        bail!("--calibration goes with --precision fp8 only");
+    if args.calibration.is_some() && !precision.is_fp8() {
+        bail!("--calibration goes with --precision fp8 and fp8-f32 only");
     }
     let options = ExportOptions {
         policy: policy(&args.policy)?,

@@ -56,12 +56,18 @@ fn print_component(component: &ComponentReport) {
 
 fn print_export(report: &ExportFolderReport) {
     let ExportFolderReport { variant, precision, files, bytes, .. } = report;
-    println!("export, {variant:?}, {precision:?}, of checkpoint {}", report.source);
+    println!("export, {variant:?}, {precision}, of checkpoint {}", report.source);
+    if let Some(policy) = &report.policy {
+        println!("FP8 policy {policy}");
+    }
     if report.uncalibrated {
         println!("uncalibrated: the FP8 scales are constants, for speed runs only");
     }
     for (stem, weights) in &report.submodules {
-        println!("{stem:<28} {:>12.1} MB", *weights as f64 / 1e6);
+        let fp8 = report.fp8.get(stem).map_or(String::new(), |fp8| {
+            format!("  FP8: {} linears, {} attentions", fp8.linears, fp8.attentions)
+        });
+        println!("{stem:<28} {:>12.1} MB{fp8}", *weights as f64 / 1e6);
     }
     let checked = if report.verified { "hashes checked" } else { "sizes checked" };
     println!("{files} files, {:.1} MB, {checked}", *bytes as f64 / 1e6);
@@ -80,7 +86,7 @@ fn engines(args: &InspectArgs) -> anyhow::Result<Outcome> {
 fn print_engines(report: &EnginesReport) {
     let EnginesReport { variant, precision, policy, source, gpu, tensorrt, .. } = report;
     let policy = policy.as_ref().map_or(String::new(), |policy| format!(", policy {policy}"));
-    println!("engines, {variant:?}, {precision:?}{policy}, of checkpoint {source}");
+    println!("engines, {variant:?}, {precision}{policy}, of checkpoint {source}");
     let (name, capability, driver) = (&gpu.name, &gpu.compute_capability, &gpu.cuda_driver);
     println!("TensorRT {tensorrt} on {name} (compute capability {capability}, CUDA {driver})");
     println!("for {}", report.workloads.join(", "));
@@ -104,7 +110,7 @@ fn print_engines(report: &EnginesReport) {
 }
 
 fn print_engine(stem: &str, engine: &EngineSummary) {
-    let precision = format!("{:?}", engine.precision).to_lowercase();
+    let precision = engine.precision.to_string();
     let [plan, activations] =
         [engine.plan_bytes, engine.activation_bytes].map(|bytes| bytes as f64 / 1e6);
     let (seconds, key) = (engine.build_seconds, engine.key.get(..16).unwrap_or(&engine.key));
@@ -115,6 +121,9 @@ fn print_engine(stem: &str, engine: &EngineSummary) {
             false => format!("{symbol} {} to {}, best at {}", size.min, size.max, size.opt),
         });
         println!("  {}: {}", profile.name, sizes.collect::<Vec<_>>().join("; "));
+    }
+    if let Some(plugin) = &engine.plugin {
+        println!("  runs with {} of blake3 {}", plugin.file, plugin.blake3);
     }
 }
 

@@ -57,7 +57,7 @@ pub fn run(args: &RunArgs, interrupted: &AtomicBool) -> anyhow::Result<Outcome> 
 pub(super) fn package(folder: &Folder) -> anyhow::Result<Package> {
     match folder {
         Folder::Export(export) => {
-            export.require_f32()?;
+            export.require_cpu()?;
             Ok(export.package().clone())
         }
         Folder::Engines(engines) => Ok(engines.package()?),

@@ -154,7 +154,7 @@ fn finish(args: &VerifyArgs, report: &VerifyReport) -> anyhow::Result<Outcome> {
 
 fn print(report: &VerifyReport) {
     for (name, side) in [("A", &report.a), ("B", &report.b)] {
-        let precision = format!("{:?}", side.precision).to_lowercase();
+        let precision = side.precision;
         let policy = side.policy.as_ref().map_or(String::new(), |name| format!(", {name}"));
         let place = side.gpu.as_deref().unwrap_or("CPU");
         println!("{name}: {} ({precision}{policy}, {place})", side.folder.display());

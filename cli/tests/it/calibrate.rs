@@ -26,6 +26,8 @@ fn a_table_is_measured_and_an_fp8_export_takes_it() {
     let report: serde_json::Value = serde_json::from_slice(&result.stdout).unwrap();
     assert_eq!(report["cases"][0], "t2v 48x32x5, 2 steps, seed 42: cat");
     assert_eq!(report["layers"]["transformer"], report["layers"]["transformer_2"]);
+    let attentions = serde_json::json!({"transformer": 4, "transformer_2": 4});
+    assert_eq!(report["attentions"], attentions);
     assert_eq!(report["not_run"], serde_json::json!([]));
     let left: Vec<_> = fs::read_dir(table.parent().unwrap()).unwrap().collect();
     assert_eq!(left.len(), 1, "{left:?}");
@@ -36,6 +38,52 @@ fn a_table_is_measured_and_an_fp8_export_takes_it() {
     let report = succeed(&[&fp8[..], &measured].concat());
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
     assert_eq!((&report["uncalibrated"], &report["policy"]), (&false.into(), &"all-fp8".into()));
+}
+
+#[test]
+fn fp8_values_with_measured_scales_stay_within_the_budget_on_the_cpu() {
+    let (checkpoint, export) = (TINY.path("checkpoint"), TINY.path("export"));
+    let (tapped, table) = (TINY.path("tapped_too"), TINY.path("scales.json"));
+    succeed(&["export", text(&checkpoint), "-o", text(&tapped), "--taps", "amax"]);
+    assert!(calibrate(text(&tapped), text(&table), &[]).status.success());
+    let mut errors = vec![];
+    for (policy, attentions) in [("all-fp8", None), ("all-fp8-attention", Some(4))] {
+        let fp8 = TINY.path(policy);
+        let precision = ["--precision", "fp8-f32", "--policy", policy];
+        let export_to = ["export", text(&checkpoint), "-o", text(&fp8)];
+        let measured = ["--calibration", text(&table)];
+        succeed(&[&export_to[..], &precision, &measured].concat());
+        let holds = succeed(&["inspect", text(&fp8), "--json"]);
+        let holds: serde_json::Value = serde_json::from_str(&holds).unwrap();
+        let found = holds["fp8"]["transformer"]["attentions"].as_u64();
+        assert_eq!(found.filter(|&n| n > 0), attentions, "{holds}");
+
+        let mut verify = vec!["verify", text(&export), text(&fp8), "--json"];
+        verify.extend(SMALL.split_whitespace());
+        let result = call(&verify);
+        let report: serde_json::Value = serde_json::from_slice(&result.stdout).unwrap();
+        let steps = report["trajectory"]["steps"].as_array().unwrap();
+        assert_eq!(steps.len(), 2);
+        let worst = steps.iter().map(|step| step["rel_l2"].as_f64().unwrap()).fold(0.0, f64::max);
+        assert!(worst > 1e-3 && worst <= 0.06, "{policy}: {report}");
+        errors.push(worst);
+    }
+    assert_ne!(errors[0], errors[1], "attention in FP8 shows");
+}
+
+#[test]
+fn made_up_scales_run_on_the_cpu_only_on_request() {
+    let (checkpoint, fp8) = (TINY.path("checkpoint"), TINY.path("synthetic"));
+    let precision = ["--precision", "fp8-f32", "--calibration", "synthetic"];
+    succeed(&[&["export", text(&checkpoint), "-o", text(&fp8)][..], &precision].concat());
+    let output = TINY.path("synthetic.mp4");
+    let mut run = vec!["run", text(&fp8), "--output", text(&output)];
+    run.extend(SMALL.split_whitespace());
+    let refused = call(&run);
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{error}");
+    assert!(error.contains("--allow-uncalibrated"), "{error}");
+    assert!(call(&[&run[..], &["--allow-uncalibrated"]].concat()).status.success());
 }
 
 #[test]

@@ -32,6 +32,7 @@ fn engines(name: &str) -> PathBuf {
                 "context": {"min": 512, "opt": 512, "max": 2048},
             }}],
             "activation_bytes": 3_000_000, "build_seconds": 115.25,
+            "plugin": {"file": "libbernini_plugin.so", "blake3": "beef"},
             "work": {"fp8": "2*tokens", "bf16": "0", "f32": "0"},
         }},
         "tables": {}, "config": [file("config/transformer.json", b"{}")],
@@ -52,11 +53,12 @@ fn an_engine_folder_says_what_it_holds_and_for_which_machine() {
     let (code, shown) = inspect(&root, &["--verify"]);
     assert_eq!(code, Some(0), "{shown}");
     for words in [
-        "policy all-fp8",
+        "engines, Renderer, fp8, policy all-fp8",
         "TensorRT 10.6.0 on NVIDIA H200 (compute capability 9.0, CUDA 13.0)",
         "uncalibrated",
         "  0123456789abcdef",
         "t2v-480p targets: context 512 to 2048, best at 512; tokens 32760",
+        "runs with libbernini_plugin.so of blake3 beef",
         "2 files, 0.0 MB, hashes checked",
     ] {
         assert!(shown.contains(words), "no {words:?} in {shown}");

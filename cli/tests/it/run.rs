@@ -131,9 +131,16 @@ fn doctor_says_what_it_found() {
     let result = call(&["doctor"]);
     let text = String::from_utf8(result.stdout).unwrap();
     assert_eq!(result.status.code(), Some(0), "{text}");
-    for name in
-        ["ONNX Runtime", "FFmpeg", "NVIDIA driver", "GPU memory", "TensorRT", "TensorRT shim"]
-    {
+    for name in [
+        "ONNX Runtime",
+        "FFmpeg",
+        "NVIDIA driver",
+        "GPU memory",
+        "TensorRT",
+        "TensorRT shim",
+        "plugin",
+        "cuDNN",
+    ] {
         assert!(text.contains(name), "{text}");
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bernini_calibration::TableError;
-use bernini_graphs::{BuildErrors, Submodule};
+use bernini_graphs::{BuildErrors, FP8_HEAD_DIM, Submodule};
 
 use crate::checkpoint::CheckpointError;
 use crate::inspect::{Finding, InspectError};
@@ -49,14 +49,14 @@ pub enum ExportError {
         submodule: Submodule,
     },
     /// FP8 needs scales.
-    #[error("precision fp8: expected --calibration TABLE or --calibration synthetic, found none")]
+    #[error("FP8: expected --calibration TABLE or --calibration synthetic, found none")]
     NoCalibration,
     /// Only FP8 takes scales.
-    #[error("--calibration: expected with precision fp8 only; leave it out")]
+    #[error("--calibration: expected with precision fp8 or fp8-f32 only; leave it out")]
     UnusedCalibration,
-    /// The table lacks layers that the policy wants in FP8.
+    /// The table lacks what the policy wants in FP8.
     #[error(
-        "calibration table: no amax for {} layers, {} first; calibrate with this policy, or choose \
+        "calibration table: no amax for {} layers or attentions, {} first; calibrate with this policy, or choose \
          one with fewer FP8 layers",
         layers.len(),
         layers.first().map_or("none", String::as_str)
@@ -64,6 +64,17 @@ pub enum ExportError {
     MissingAmax {
         /// `submodule: path` of each layer.
         layers: Vec<String>,
+    },
+    /// Attention in FP8 is a node whose kernels have one head size.
+    #[error(
+        "{submodule}: FP8 attention: expected heads of {FP8_HEAD_DIM} channels, found {found}; \
+         choose a policy without FP8 attention, or --precision fp8-f32 for the CPU"
+    )]
+    HeadSize {
+        /// The submodule.
+        submodule: Submodule,
+        /// Channels per head.
+        found: usize,
     },
     /// A tensor whose type no weight has.
     #[error("tensor {tensor}: expected F32, F16 or BF16, found {found}; convert the checkpoint")]

@@ -54,10 +54,9 @@ pub fn state(root: &Path, identity: &Identity) -> Result<State, ExportError> {
 
 /// Refuses an export of something else.
 pub fn check(root: &Path, found: &Identity, expected: &Identity) -> Result<(), ExportError> {
-    let precision = |p: PrecisionName| format!("{p:?}").to_lowercase();
     let fields = [
         ("source", expected.source.clone(), found.source.clone()),
-        ("precision", precision(expected.precision), precision(found.precision)),
+        ("precision", expected.precision.to_string(), found.precision.to_string()),
     ];
     match fields.into_iter().find(|(_, expected, found)| expected != found) {
         None => Ok(()),

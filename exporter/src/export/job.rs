@@ -5,8 +5,7 @@ use std::time::Instant;
 
 use bernini_graphs::Submodule;
 use bernini_graphs::manifest::{
-    EXPORT_MANIFEST, EXPORT_SCHEMA, ExportManifest, FileEntry, PortEntry, PrecisionName,
-    SubmoduleEntry,
+    EXPORT_MANIFEST, EXPORT_SCHEMA, ExportManifest, FileEntry, PortEntry, SubmoduleEntry,
 };
 
 use super::folder::{self, Identity};
@@ -35,9 +34,9 @@ pub struct Job<'a> {
 impl<'a> Job<'a> {
     /// Decides all of it; nothing is written.
     pub fn new(options: &'a ExportOptions, checkpoint: Checkpoint) -> Result<Self, ExportError> {
-        let graphs = plan::graphs(&checkpoint, options)?;
+        let mut graphs = plan::graphs(&checkpoint, options)?;
         let mut files = plan::files(&graphs)?;
-        let graphs = plan::encode(graphs, &files);
+        plan::encode(&mut graphs, &files);
         files.extend(plan::tables(&checkpoint, options));
         let source = checkpoint.fingerprint().to_string();
         let identity = Identity { source, precision: options.precision };
@@ -49,8 +48,7 @@ impl<'a> Job<'a> {
     }
 
     fn policy(&self) -> Option<String> {
-        let fp8 = self.options.precision == PrecisionName::Fp8;
-        fp8.then(|| self.options.policy.name.clone())
+        self.options.precision.is_fp8().then(|| self.options.policy.name.clone())
     }
 
     fn report(&self, started: Instant) -> ExportReport {
@@ -200,6 +198,7 @@ impl<'a> Job<'a> {
                 outputs: planned.graph.outputs.iter().map(PortEntry::from).collect(),
                 config: planned.submodule.component().config_file(),
                 work: planned.graph.work(),
+                fp8: planned.fp8,
             };
             manifest.submodules.insert(planned.submodule.stem().into(), entry);
         }

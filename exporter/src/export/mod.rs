@@ -10,8 +10,6 @@ mod small;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use bernini_graphs::manifest::PrecisionName;
-
 use crate::checkpoint::Checkpoint;
 use crate::inspect::CheckpointReport;
 use crate::output::Progress;
@@ -62,9 +60,9 @@ fn check_contract(options: &ExportOptions, checkpoint: &Checkpoint) -> Result<()
 
 /// Scales belong to FP8, and FP8 needs them.
 fn check_calibration(options: &ExportOptions) -> Result<(), ExportError> {
-    match (options.precision, &options.calibration) {
-        (PrecisionName::Fp8, None) => Err(ExportError::NoCalibration),
-        (PrecisionName::F32 | PrecisionName::Bf16, Some(_)) => Err(ExportError::UnusedCalibration),
+    match (options.precision.is_fp8(), &options.calibration) {
+        (true, None) => Err(ExportError::NoCalibration),
+        (false, Some(_)) => Err(ExportError::UnusedCalibration),
         _ => Ok(()),
     }
 }

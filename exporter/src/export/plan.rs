@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use bernini_graphs::manifest::PrecisionName;
+use bernini_graphs::manifest::{Fp8Entry, PrecisionName};
 use bernini_graphs::models::build;
 use bernini_graphs::{Component, DType, Data, ExternalData, Graph, Precision, Submodule};
 
-use super::{Calibration, ExportError, ExportOptions};
+use super::{ExportError, ExportOptions};
 use crate::checkpoint::{Checkpoint, StoredType};
 use crate::precision::SubmoduleScales;
 use crate::tables::{self, Table};
@@ -32,7 +32,9 @@ pub struct PlannedGraph {
     pub submodule: Submodule,
     /// The graph.
     pub graph: Graph,
-    /// The ONNX file.
+    /// What of it runs in FP8.
+    pub fp8: Fp8Entry,
+    /// The ONNX file; empty before [`encode`].
     pub onnx: Vec<u8>,
 }
 
@@ -45,23 +47,22 @@ pub fn weights_name(submodule: Submodule) -> String {
 pub fn graphs(
     checkpoint: &Checkpoint,
     options: &ExportOptions,
-) -> Result<Vec<(Submodule, Graph)>, ExportError> {
+) -> Result<Vec<PlannedGraph>, ExportError> {
     let configs = checkpoint.configs();
-    let table = match &options.calibration {
-        Some(Calibration::Table(table)) => Some(table),
-        _ => None,
-    };
     let (mut graphs, mut missing) = (vec![], vec![]);
     for submodule in configs.submodules().filter(|submodule| options.includes(*submodule)) {
-        let scales = SubmoduleScales::new(submodule, configs, &options.policy, table);
+        let scales = SubmoduleScales::new(submodule, configs, options);
         let precision = match options.precision {
             PrecisionName::F32 => Precision::F32,
             PrecisionName::Bf16 => Precision::Bf16,
             PrecisionName::Fp8 => Precision::Fp8(&scales),
+            PrecisionName::Fp8F32 => Precision::Fp8F32(&scales),
         };
         let tensors = &checkpoint.components()[&submodule.component()];
-        graphs.push((submodule, build(submodule, configs, tensors, precision, options.taps)?));
-        missing.extend(scales.missing.into_inner());
+        let graph = build(submodule, configs, tensors, precision, options.taps)?;
+        scales.check_head_size()?;
+        graphs.push(PlannedGraph { submodule, graph, fp8: scales.granted(), onnx: vec![] });
+        missing.extend(scales.missing());
     }
     if !missing.is_empty() {
         return Err(ExportError::MissingAmax { layers: missing });
@@ -70,9 +71,9 @@ pub fn graphs(
 }
 
 /// Lays out the weights of `graphs`: one file per weights stem.
-pub fn files(graphs: &[(Submodule, Graph)]) -> Result<Vec<PlannedFile>, ExportError> {
+pub fn files(graphs: &[PlannedGraph]) -> Result<Vec<PlannedFile>, ExportError> {
     let mut groups: BTreeMap<&str, Vec<(Submodule, &Graph)>> = BTreeMap::new();
-    for (submodule, graph) in graphs {
+    for PlannedGraph { submodule, graph, .. } in graphs {
         groups.entry(submodule.weights_stem()).or_default().push((*submodule, graph));
     }
     let file = |group: Vec<(Submodule, &Graph)>| {
@@ -99,15 +100,13 @@ fn check_agreement(file: &str, group: &[(Submodule, &Graph)]) -> Result<(), Expo
 }
 
 /// Encodes `graphs` with the positions of `files`.
-pub fn encode(graphs: Vec<(Submodule, Graph)>, files: &[PlannedFile]) -> Vec<PlannedGraph> {
-    let encoded = |(submodule, graph): (Submodule, Graph)| {
-        let location = weights_name(submodule);
+pub fn encode(graphs: &mut [PlannedGraph], files: &[PlannedFile]) {
+    for planned in graphs {
+        let location = weights_name(planned.submodule);
         let file = files.iter().find(|file| file.name == location);
         let offsets = file.map(|file| file.plan.offsets.clone()).unwrap_or_default();
-        let onnx = graph.encode(&ExternalData { location, offsets });
-        PlannedGraph { submodule, graph, onnx }
-    };
-    graphs.into_iter().map(encoded).collect()
+        planned.onnx = planned.graph.encode(&ExternalData { location, offsets });
+    }
 }
 
 /// The tables of `checkpoint` that go with the submodules of `options`.
@@ -117,14 +116,14 @@ pub fn tables(checkpoint: &Checkpoint, options: &ExportOptions) -> Vec<PlannedFi
     wanted.map(|table| table_file(checkpoint, table, options.precision)).collect()
 }
 
-/// A table as a safetensors file with the tensor `weight`: f32 in an f32 export of an f32 or f16
-/// checkpoint, else bf16.
+/// A table as a safetensors file with the tensor `weight`: f32 in an export for the CPU of an f32
+/// or f16 checkpoint, else bf16.
 fn table_file(checkpoint: &Checkpoint, table: &Table, precision: PrecisionName) -> PlannedFile {
     let tensors = &checkpoint.components()[&table.component].tensors;
     let source = table.tensors.iter().find_map(|name| Some((name, tensors.get(*name)?)));
     let (tensor, stored) = source.expect("invariant: inspection found the table");
-    let dtype = match (precision, stored.dtype) {
-        (PrecisionName::F32, StoredType::F32 | StoredType::F16) => DType::F32,
+    let dtype = match (precision.is_for_cpu(), stored.dtype) {
+        (true, StoredType::F32 | StoredType::F16) => DType::F32,
         _ => DType::Bf16,
     };
     let elements = table.shape.iter().map(|&n| n as u64).product();

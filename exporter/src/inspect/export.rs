@@ -5,7 +5,8 @@ use std::fs::File;
 use std::path::{Component as PathPart, Path};
 
 use bernini_graphs::manifest::{
-    EXPORT_MANIFEST, EXPORT_SCHEMA, ExportManifest, FileEntry, PortEntry, PrecisionName, Variant,
+    EXPORT_MANIFEST, EXPORT_SCHEMA, ExportManifest, FileEntry, Fp8Entry, PortEntry, PrecisionName,
+    SubmoduleEntry, Variant,
 };
 use bernini_graphs::models::{Configs, PlannerConfigs, build};
 use bernini_graphs::taps::{Taps, is_tap};
@@ -34,6 +35,8 @@ pub struct ExportFolderReport {
     pub uncalibrated: bool,
     /// Submodule stem → bytes of its weights file.
     pub submodules: BTreeMap<String, u64>,
+    /// Submodule stem → how many of its layers run in FP8; those with none are left out.
+    pub fp8: BTreeMap<String, Fp8Entry>,
     /// Number of files listed.
     pub files: usize,
     /// Bytes of all files listed.
@@ -63,8 +66,9 @@ pub(super) fn report(root: &Path, verify: bool) -> Result<ExportFolderReport, In
     if findings.is_empty() {
         findings.extend(contract_problems(root, &manifest));
     }
-    let weights = |(stem, entry): (&String, &bernini_graphs::manifest::SubmoduleEntry)| {
-        (stem.clone(), entry.weights.bytes)
+    let weights = |(stem, entry): (&String, &SubmoduleEntry)| (stem.clone(), entry.weights.bytes);
+    let fp8 = |(stem, entry): (&String, &SubmoduleEntry)| {
+        (entry.fp8 != Fp8Entry::default()).then(|| (stem.clone(), entry.fp8))
     };
     Ok(ExportFolderReport {
         ok: findings.is_empty(),
@@ -74,6 +78,7 @@ pub(super) fn report(root: &Path, verify: bool) -> Result<ExportFolderReport, In
         policy: manifest.policy.clone(),
         uncalibrated: manifest.uncalibrated,
         submodules: manifest.submodules.iter().map(weights).collect(),
+        fp8: manifest.submodules.iter().filter_map(fp8).collect(),
         files: listed.len(),
         bytes: listed.values().map(|entry| entry.bytes).fold(0, u64::saturating_add),
         verified: verify,
@@ -199,7 +204,7 @@ fn ports(
     precision: PrecisionName,
 ) -> (Vec<PortEntry>, Vec<PortEntry>) {
     let precision = match precision {
-        PrecisionName::F32 => Precision::F32,
+        PrecisionName::F32 | PrecisionName::Fp8F32 => Precision::F32,
         PrecisionName::Bf16 | PrecisionName::Fp8 => Precision::Bf16,
     };
     let shapes = needed_shapes(submodule, configs);

@@ -10,10 +10,11 @@ use bernini_calibration::{Amax, CalibrationTable, Policy, TABLE_SCHEMA};
 use bernini_exporter::checkpoint::StoredType;
 use bernini_exporter::synth::{self, Blueprint, SynthTensor, SynthWeights, Values};
 use bernini_exporter::{
-    Calibration, Checkpoint, ExportError, ExportOptions, InspectError, Progress, export, inspect,
+    Calibration, Checkpoint, ExportError, ExportOptions, InspectError, InspectReport, Progress,
+    export, inspect,
 };
-use bernini_graphs::Taps;
-use bernini_graphs::manifest::{EXPORT_MANIFEST, ExportManifest, PrecisionName, Variant};
+use bernini_graphs::manifest::{EXPORT_MANIFEST, ExportManifest, Fp8Entry, PrecisionName, Variant};
+use bernini_graphs::{Submodule, Taps};
 use serde_json::Value;
 
 use crate::common::{Fixture, contents, never};
@@ -137,7 +138,7 @@ fn every_file_is_listed_and_a_flipped_bit_is_found() {
     bytes.pop();
     fs::write(&weights, &bytes).unwrap();
     assert!(!inspect(&fixture.out(), false).unwrap().ok());
-    for (from, to) in [("vae_encoder.weights", "../vae"), ("\"schema\": 1", "\"schema\": 7")] {
+    for (from, to) in [("vae_encoder.weights", "../vae"), ("\"schema\": 2", "\"schema\": 7")] {
         fs::write(fixture.out().join(EXPORT_MANIFEST), text.replace(from, to)).unwrap();
         assert!(inspect(&fixture.out(), false).map_or(true, |report| !report.ok()), "{to}");
     }
@@ -154,12 +155,14 @@ fn fp8_wants_scales_of_this_checkpoint_for_every_layer() {
         source: source.into(),
         cases: vec![],
         submodules,
+        attention: BTreeMap::new(),
     };
-    let with = |table| ExportOptions {
-        policy: Policy::named("all-fp8").unwrap(),
+    let of = |policy, table, precision| ExportOptions {
+        policy: Policy::named(policy).unwrap(),
         calibration: Some(Calibration::Table(table)),
-        ..fixture.options(PrecisionName::Fp8)
+        ..fixture.options(precision)
     };
+    let with = |table| of("all-fp8", table, PrecisionName::Fp8);
     let error = export(&with(table("another", BTreeMap::new())), &(), &never()).unwrap_err();
     assert!(matches!(error, ExportError::Table(_)), "{error}");
     let error = export(&with(table(&source, BTreeMap::new())), &(), &never()).unwrap_err();
@@ -174,9 +177,38 @@ fn fp8_wants_scales_of_this_checkpoint_for_every_layer() {
         let layers = submodules.entry(stem.into()).or_default();
         layers.insert(path.into(), Amax { input: 3.0, weight: 0.5 });
     }
+    // A table of linear layers alone does not do for a policy with FP8 attention.
+    let linears = table(&source, submodules.clone());
+    let wanting = of("all-fp8-attention", linears, PrecisionName::Fp8F32);
+    let error = export(&wanting, &(), &never()).unwrap_err();
+    let ExportError::MissingAmax { layers } = error else { panic!("{error}") };
+    assert_eq!(layers.len(), 2 * 2 * 2);
+    assert_eq!(layers[0], "transformer: blocks.0.attn1");
+    assert!(fixture.left_behind().is_empty());
+
     let report = export(&with(table(&source, submodules)), &(), &never()).unwrap();
     assert!(!report.uncalibrated && report.policy.as_deref() == Some("all-fp8"));
     assert!(inspect(&fixture.out(), true).unwrap().ok());
+}
+
+#[test]
+fn attention_as_an_fp8_node_wants_heads_of_128_channels() {
+    let fixture = Fixture::new(Variant::Renderer);
+    let options = |precision| ExportOptions {
+        policy: Policy::named("all-fp8-attention").unwrap(),
+        calibration: Some(Calibration::Synthetic),
+        ..fixture.options(precision)
+    };
+    let error = export(&options(PrecisionName::Fp8), &(), &never()).unwrap_err();
+    assert!(matches!(error, ExportError::HeadSize { submodule: Submodule::Transformer, .. }));
+    assert!(error.to_string().contains("fp8-f32"), "{error}");
+    assert!(fixture.left_behind().is_empty());
+    export(&options(PrecisionName::Fp8F32), &(), &never()).unwrap();
+    let InspectReport::Export(report) = inspect(&fixture.out(), true).unwrap() else { panic!() };
+    assert!(report.ok && report.uncalibrated);
+    assert_eq!(report.fp8["transformer"], Fp8Entry { linears: 2 * 8, attentions: 2 * 2 });
+    assert_eq!(report.fp8["transformer_2_context"], Fp8Entry { linears: 2 * 2, attentions: 0 });
+    assert!(!report.fp8.contains_key("vae_decoder_next"));
 }
 
 /// The golden checkpoint whose tensor names and shapes come from diffusers and transformers.

@@ -8,7 +8,7 @@ use std::array;
 
 use crate::config::TransformerConfig;
 use crate::graph::Layout;
-use crate::nn::{attention, layer_norm, rotate_half};
+use crate::nn::{DitAttention, Rope, layer_norm};
 use crate::submodule::transformer::{KEYS, ROPE_COS, ROPE_SIN, T_EMBED, TOKENS, VALUES, VELOCITY};
 use crate::{DType, Dim, GraphBuilder, Scope, Value};
 
@@ -35,10 +35,9 @@ impl<'g> Modulation<'g> {
 struct Conditioning<'g> {
     /// Six rows, f32 `[1, 1, dim]` each.
     timestep_proj: [Value<'g>; 6],
-    /// `[tokens, head_dim / 2]` each.
-    rope: (Value<'g>, Value<'g>),
+    rope: Rope<'g>,
     /// `[layers, 1, heads, context, head_dim]` each.
-    keys_values: (Value<'g>, Value<'g>),
+    keys_values: [Value<'g>; 2],
 }
 
 /// Traces the expert over `tokens` tokens and `context` context rows.
@@ -58,8 +57,8 @@ pub fn transformer(g: &GraphBuilder<'_>, c: &TransformerConfig) {
     let (temb, timestep_proj) = time_conditioning(&s.at("condition_embedder").f32(), c, t_embed);
     let conditioning = Conditioning {
         timestep_proj,
-        rope: (rope[0].to_compute(), rope[1].to_compute()),
-        keys_values: (keys_values[0], keys_values[1]),
+        rope: Rope { f32: rope, compute: rope.map(|angles| angles.to_compute()) },
+        keys_values,
     };
     let x = patch_embedding(&s, c, tokens.to_compute());
     let x = (0..c.num_layers).fold(x, |x, i| block(&s.at("blocks").at(i), c, x, i, &conditioning));
@@ -142,16 +141,9 @@ fn self_attention<'g>(
     s: &Scope<'g>,
     c: &TransformerConfig,
     x: Value<'g>,
-    (cos, sin): (Value<'g>, Value<'g>),
+    rope: Rope<'g>,
 ) -> Value<'g> {
-    let layout = Layout::RotateHalf { head_dim: c.attention_head_dim };
-    let rotated = |to, norm| {
-        let y = s.rms_norm(norm, s.linear_as(to, x, c.dim(), layout), c.eps, layout);
-        rotate_half(heads(c, y), cos, sin)
-    };
-    let (q, k) = (rotated("to_q", "norm_q"), rotated("to_k", "norm_k"));
-    let v = heads(c, s.linear("to_v", x, c.dim()));
-    s.linear("to_out.0", merge(attention(q, k, v, Some(softmax_scale(c)), None)), c.dim())
+    s.linear("to_out.0", attention(c).self_attention(s, x, rope), c.dim())
 }
 
 /// Attention over the cached keys and values of this layer; no rotary positions.
@@ -162,10 +154,7 @@ fn cross_attention<'g>(
     layer: usize,
     given: &Conditioning<'g>,
 ) -> Value<'g> {
-    let q = s.rms_norm("norm_q", s.linear("to_q", x, c.dim()), c.eps, Layout::AsIs);
-    let (k, v) = (given.keys_values.0.index(layer), given.keys_values.1.index(layer));
-    let y = attention(heads(c, q), k, v, Some(softmax_scale(c)), None);
-    s.linear("to_out.0", merge(y), c.dim())
+    s.linear("to_out.0", attention(c).cross_attention(s, x, given.keys_values, layer), c.dim())
 }
 
 fn feed_forward<'g>(s: &Scope<'g>, c: &TransformerConfig, x: Value<'g>) -> Value<'g> {
@@ -181,15 +170,7 @@ fn head<'g>(s: &Scope<'g>, c: &TransformerConfig, x: Value<'g>, temb: Value<'g>)
     s.linear("proj_out", y, c.token_dim())
 }
 
-/// `[b, n, heads·d]` to `[b, heads, n, d]`.
-pub(super) fn heads<'g>(c: &TransformerConfig, x: Value<'g>) -> Value<'g> {
-    x.rearrange("b n (h d) -> b h n d", &[("h", c.num_attention_heads.into())])
-}
-
-fn merge(x: Value<'_>) -> Value<'_> {
-    x.rearrange("b h n d -> b n (h d)", &[])
-}
-
-fn softmax_scale(c: &TransformerConfig) -> f32 {
-    (c.attention_head_dim as f32).sqrt().recip()
+/// Sizes of both attentions of a block.
+pub(super) fn attention(c: &TransformerConfig) -> DitAttention {
+    DitAttention { heads: c.num_attention_heads, head_dim: c.attention_head_dim, eps: c.eps }
 }

@@ -3,7 +3,7 @@
 //!
 //! Reference: diffusers 0.35.2, `WanTextProjection` and `WanAttention` with its `norm_k`.
 
-use super::dit::heads;
+use super::dit::attention;
 use crate::config::TransformerConfig;
 use crate::graph::Layout;
 use crate::submodule::transformer::{CONTEXT, KEYS, VALUES};
@@ -30,7 +30,9 @@ pub fn transformer_context(g: &GraphBuilder<'_>, c: &TransformerConfig) {
 
 /// `[layers, 1, heads, context, head_dim]`.
 fn stack<'g>(c: &TransformerConfig, layers: &[Value<'g>]) -> Value<'g> {
-    let split: Vec<_> =
-        layers.iter().map(|&x| heads(c, x).rearrange("b h n d -> 1 b h n d", &[])).collect();
+    let split: Vec<_> = layers
+        .iter()
+        .map(|&x| attention(c).split(x).rearrange("b h n d -> 1 b h n d", &[]))
+        .collect();
     concat(0, &split)
 }

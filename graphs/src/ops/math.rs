@@ -4,7 +4,7 @@ use std::ops::Neg;
 
 use crate::builder::{Mismatch, show_ports};
 use crate::graph::Attribute;
-use crate::value::{broadcast, integers, scalar};
+use crate::value::{broadcast, integers};
 use crate::{DType, Value};
 
 impl Neg for Value<'_> {
@@ -40,6 +40,12 @@ impl<'g> Value<'g> {
     #[track_caller]
     pub fn softmax(self) -> Self {
         self.unary("Softmax", &[("axis", Attribute::Int(-1))])
+    }
+
+    /// e to the power of each element.
+    #[track_caller]
+    pub(crate) fn exp(self) -> Self {
+        self.unary("Exp", &[])
     }
 
     /// Square root.
@@ -96,6 +102,12 @@ impl<'g> Value<'g> {
         self.reduce("ReduceSum", axis)
     }
 
+    /// Largest element along `axis`, which stays with size 1.
+    #[track_caller]
+    pub(crate) fn max(self, axis: usize) -> Self {
+        self.reduce("ReduceMax", axis)
+    }
+
     #[track_caller]
     fn reduce(self, op: &'static str, axis: usize) -> Self {
         let axes = integers(self.g, &[axis as i64]);
@@ -125,28 +137,6 @@ impl<'g> Value<'g> {
                 return Err(Mismatch::new("a table and i64 indices", show_ports(p)));
             }
             Ok((p[0].dtype, [&p[1].shape[..], &p[0].shape[1..]].concat()))
-        })
-    }
-
-    /// Rounds to E4M3 and back: the Q/DQ pair that makes the next product an FP8 one.
-    #[track_caller]
-    pub(crate) fn fake_quantize(self, scale: f32) -> Self {
-        let (scale, zero) = (self.scalar(scale), scalar(self.g, DType::E4m3, 0.0));
-        let q = self.g.node("QuantizeLinear", &[self, scale, zero], &[], |p| {
-            Ok((DType::E4m3, p[0].shape.clone()))
-        });
-        q.dequantize(scale)
-    }
-
-    /// Real values of an E4M3 tensor, in the type of `scale`.
-    #[track_caller]
-    pub(crate) fn dequantize(self, scale: Value<'g>) -> Self {
-        let zero = scalar(self.g, DType::E4m3, 0.0);
-        self.g.node("DequantizeLinear", &[self, scale, zero], &[], |p| {
-            if p[0].dtype != DType::E4m3 {
-                return Err(Mismatch::new("an e4m3 operand", show_ports(p)));
-            }
-            Ok((p[1].dtype, p[0].shape.clone()))
         })
     }
 }

@@ -40,10 +40,15 @@ pub trait Backend {
     }
 }
 
-/// What runs the graphs or engines of `folder`; `options` are for engines.
+/// What runs the graphs or engines of `folder`; of `options`, graphs heed `allow_uncalibrated`.
 pub fn open(folder: &Folder, options: TensorRtOptions) -> Result<Box<dyn Backend>, BackendError> {
     Ok(match folder {
-        Folder::Export(export) => Box::new(OnnxRuntime::new(export.clone())?),
+        Folder::Export(export) => {
+            if export.manifest().uncalibrated && !options.allow_uncalibrated {
+                return Err(EngineError::Uncalibrated { folder: export.folder().into() }.into());
+            }
+            Box::new(OnnxRuntime::new(export.clone())?)
+        }
         Folder::Engines(engines) => Box::new(TensorRt::open(engines.clone(), options)?),
     })
 }
@@ -90,6 +95,18 @@ impl Outputs {
     pub fn take(&mut self, name: &str) -> Result<Tensor, BackendError> {
         let missing = || BackendError::MissingPort { submodule: self.submodule, name: name.into() };
         self.tensors.remove(name).ok_or_else(missing)
+    }
+
+    /// Keeps only the entries `indices` of axis `axis` of the output called `name`, where it lies.
+    pub fn select(
+        &mut self,
+        name: &str,
+        axis: usize,
+        indices: &[usize],
+    ) -> Result<(), BackendError> {
+        let chosen = self.take(name)?.select(axis, indices)?;
+        self.tensors.insert(name.into(), chosen);
+        Ok(())
     }
 
     /// Takes the f32 output called `name`, whose rank is that of `D`.

@@ -120,10 +120,10 @@ impl Machine {
 
     /// Precision and policy.
     fn numbers(&self) -> String {
-        let precision = format!("{:?}", self.identity.precision).to_lowercase();
+        let precision = self.identity.precision;
         match &self.identity.policy {
             Some(policy) => format!("{precision} {policy}"),
-            None => precision,
+            None => precision.to_string(),
         }
     }
 

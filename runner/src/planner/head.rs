@@ -1,7 +1,6 @@
 //! Draws the embeddings of revealed tokens: `pred_vit`, then the flow head (spec D.7, D.9).
 
 use bernini_graphs::Submodule;
-use bernini_graphs::config::FlowHeadConfig;
 use bernini_graphs::submodule::{connector, flow_head};
 use ndarray::{Array2, Axis, Slice, concatenate};
 
@@ -16,22 +15,19 @@ const FREQ_DIM: usize = 256;
 pub(super) struct Head {
     pred_vit: Box<dyn Session>,
     flow_head: Box<dyn Session>,
-    schedule: FlowSchedule,
-    guidance: HeadGuidance,
+}
+
+/// How embeddings are drawn.
+pub(super) struct Sampler {
+    pub(super) schedule: FlowSchedule,
+    pub(super) guidance: HeadGuidance,
 }
 
 impl Head {
-    pub(super) fn load(
-        backend: &dyn Backend,
-        config: &FlowHeadConfig,
-        steps: usize,
-        guidance: HeadGuidance,
-    ) -> Result<Self, BackendError> {
+    pub(super) fn load(backend: &dyn Backend) -> Result<Self, BackendError> {
         Ok(Self {
             pred_vit: backend.load(Submodule::PredVit)?,
             flow_head: backend.load(Submodule::FlowHead)?,
-            schedule: FlowSchedule::new(steps, config.shift),
-            guidance,
         })
     }
 
@@ -39,13 +35,14 @@ impl Head {
     /// `[rows, hidden_size]` of each branch of the guidance. Branches run as one batch.
     pub(super) fn draw(
         &mut self,
+        sampler: &Sampler,
         noise: Array2<f32>,
         hidden: &[Array2<f32>],
     ) -> Result<Array2<f32>, BackendError> {
         let hidden = Tensor::from(join(hidden));
         let cond = self.pred_vit.run(&[(connector::HIDDEN, &hidden)])?.take(connector::COND)?;
-        let (mut x, rows) = (noise, self.guidance.branches.len());
-        for step in self.schedule.steps() {
+        let (mut x, rows) = (noise, sampler.guidance.branches.len());
+        for step in sampler.schedule.steps() {
             let same = Tensor::from(join(&vec![x.clone(); rows]));
             let t_embed = Tensor::from(sinusoid(step.t, FREQ_DIM));
             let inputs =
@@ -56,7 +53,7 @@ impl Head {
                 .map(|i| Slice::from(i * x.nrows()..(i + 1) * x.nrows()))
                 .map(|part| velocity.slice_axis(Axis(0), part).to_owned())
                 .collect();
-            let guided = self.guidance.combine(&parts);
+            let guided = sampler.guidance.combine(&parts);
             let guided = guided.expect("invariant: one velocity per branch of the guidance");
             step.advance(&mut x, guided.view());
         }

@@ -11,7 +11,7 @@ use ndarray::{Array3, Axis, stack};
 use super::mask::{prefix_bias, target_bias};
 use super::positions::{mrope, positions};
 use super::stream::TokenStream;
-use crate::backend::{Backend, BackendError, Session};
+use crate::backend::{Backend, BackendError, Outputs, Session};
 use crate::rope::Rope;
 use crate::tensor::Tensor;
 
@@ -65,7 +65,12 @@ impl LanguageModel {
         let rope = self.rope(streams, longest, |stream| stream.prefix().collect());
         let bias = prefix_bias(streams);
         let past = [nothing.clone(), nothing];
-        self.run(embeds, &Behind { past, rope, bias: bias.into() })
+        let mut outputs = self.run(embeds, &Behind { past, rope, bias: bias.into() })?;
+        Ok(Prefix {
+            hidden: outputs.take_f32(HIDDEN)?,
+            keys: outputs.take(KEYS)?,
+            values: outputs.take(VALUES)?,
+        })
     }
 
     /// Prepares passes of the target of `streams`, which are the branches `chosen` of `prefix`.
@@ -86,13 +91,17 @@ impl LanguageModel {
         })
     }
 
-    /// Hidden states of the target, f32 `[branches, target, hidden_size]`, as the embeddings are.
+    /// Hidden states of the tokens `rows` of the target, f32 `[branches, rows, hidden_size]`; its
+    /// embeddings are `[branches, target, hidden_size]`. Other rows stay where they were computed.
     pub(super) fn target(
         &mut self,
         behind: &Behind,
         embeds: Array3<f32>,
+        rows: &[usize],
     ) -> Result<Array3<f32>, BackendError> {
-        Ok(self.run(embeds, behind)?.hidden)
+        let mut outputs = self.run(embeds, behind)?;
+        outputs.select(HIDDEN, 1, rows)?;
+        outputs.take_f32(HIDDEN)
     }
 
     /// Rotary tables `[branches, longest, head_dim / 2]` of the tokens that `choose` picks.
@@ -120,22 +129,17 @@ impl LanguageModel {
         [joined(|table| &table.cos), joined(|table| &table.sin)]
     }
 
-    fn run(&mut self, embeds: Array3<f32>, behind: &Behind) -> Result<Prefix, BackendError> {
+    fn run(&mut self, embeds: Array3<f32>, behind: &Behind) -> Result<Outputs, BackendError> {
         self.passes += embeds.dim().0;
         let embeds = Tensor::from(embeds);
         let Behind { past: [past_keys, past_values], rope: [cos, sin], bias } = behind;
-        let mut outputs = self.session.run(&[
+        self.session.run(&[
             (EMBEDS, &embeds),
             (ROPE_COS, cos),
             (ROPE_SIN, sin),
             (PAST_KEYS, past_keys),
             (PAST_VALUES, past_values),
             (BIAS, bias),
-        ])?;
-        Ok(Prefix {
-            hidden: outputs.take_f32(HIDDEN)?,
-            keys: outputs.take(KEYS)?,
-            values: outputs.take(VALUES)?,
-        })
+        ])
     }
 }

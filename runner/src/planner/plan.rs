@@ -7,8 +7,8 @@ use bernini_graphs::models::PlannerConfigs;
 use bernini_graphs::submodule::connector::{HIDDEN, ROWS};
 use ndarray::{Array2, Array3, ArrayView2, Axis, concatenate};
 
-use super::flow_schedule::guidance_chain;
-use super::head::Head;
+use super::flow_schedule::{FlowSchedule, guidance_chain};
+use super::head::{Head, Sampler};
 use super::language_model::{Behind, LanguageModel, Prefix};
 use super::maskgit::{RevealSteps, reveal_order};
 use super::stream::{Branch, PlannerText, TokenStream, Visual};
@@ -76,6 +76,7 @@ pub struct Planner<'a> {
     embeddings: EmbeddingTable,
     mask_token: EmbeddingTable,
     language_model: LanguageModel,
+    head: Head,
     proj_gen: Box<dyn Session>,
 }
 
@@ -97,7 +98,7 @@ impl Branches {
 }
 
 impl<'a> Planner<'a> {
-    /// Loads the language model and opens the tables.
+    /// Loads the language model, the flow head and the connectors.
     pub fn load(
         backend: &'a dyn Backend,
         configs: &'a PlannerConfigs,
@@ -113,6 +114,7 @@ impl<'a> Planner<'a> {
             embeddings,
             mask_token,
             language_model: LanguageModel::load(backend, &configs.lm, rate)?,
+            head: Head::load(backend)?,
             proj_gen: backend.load(Submodule::ProjGen)?,
         })
     }
@@ -137,8 +139,8 @@ impl<'a> Planner<'a> {
         let mut behind = self.behind(&branches, &guided, &prefix)?;
 
         let tokens = brief.target.visual.grid.tokens();
-        let steps = settings.vit_denoising_step;
-        let mut head = Head::load(self.backend, &self.configs.flow_head, steps, guidance)?;
+        let (steps, shift) = (settings.vit_denoising_step, self.configs.flow_head.shift);
+        let sampler = Sampler { schedule: FlowSchedule::new(steps, shift), guidance };
         let mut rng = after_packing(settings.seed, brief.target.placeholder.tokens());
         let mut target = self.mask_token.rows(&vec![0; tokens])?;
         let order = reveal_order(settings.seed, tokens);
@@ -151,8 +153,8 @@ impl<'a> Planner<'a> {
                 behind = self.behind(&branches, &guided, &prefix)?;
             }
             if !reveal.is_empty() {
-                let hidden = self.target_hidden(guided.len(), &target, &behind)?;
-                draw(&mut head, &mut rng, &hidden, &reveal, &mut target)?;
+                let hidden = self.target_hidden(guided.len(), &target, &reveal, &behind)?;
+                self.draw(&sampler, &mut rng, &hidden, &reveal, &mut target)?;
             }
             step();
         }
@@ -214,17 +216,39 @@ impl<'a> Planner<'a> {
         Ok(self.language_model.behind(self.backend, &streams, chosen, prefix)?)
     }
 
-    /// Hidden states `[branches, target, hidden_size]` of the same `target` in each branch.
+    /// Hidden states `[branches, rows, hidden_size]` of `rows` of the same `target` in each branch.
     fn target_hidden(
         &mut self,
         branches: usize,
         target: &Array2<f32>,
+        rows: &[usize],
         behind: &Behind,
     ) -> Result<Array3<f32>, PlannerError> {
         let (tokens, width) = target.dim();
         let embeds = target.broadcast((branches, tokens, width));
         let embeds = embeds.expect("invariant: a leading axis broadcasts").to_owned();
-        Ok(self.language_model.target(behind, embeds)?)
+        Ok(self.language_model.target(behind, embeds, rows)?)
+    }
+
+    /// Draws the embeddings of the tokens `reveal` of `target` `[tokens, hidden_size]`, given their
+    /// hidden states `[branches, reveal, hidden_size]`.
+    fn draw(
+        &mut self,
+        sampler: &Sampler,
+        rng: &mut TorchRng,
+        hidden: &Array3<f32>,
+        reveal: &[usize],
+        target: &mut Array2<f32>,
+    ) -> Result<(), PlannerError> {
+        let hidden: Vec<_> = hidden.outer_iter().map(|rows| rows.to_owned()).collect();
+        let shape = (reveal.len(), target.ncols());
+        let noise = Array2::from_shape_vec(shape, rng.randn(shape.0 * shape.1))
+            .expect("invariant: as many values as elements");
+        let drawn = self.head.draw(sampler, noise, &hidden)?;
+        for (&token, row) in reveal.iter().zip(drawn.rows()) {
+            target.row_mut(token).assign(&row);
+        }
+        Ok(())
     }
 
     /// One more pass over the finished target, and the rows of all contexts.
@@ -236,7 +260,8 @@ impl<'a> Planner<'a> {
     ) -> Result<Planned, PlannerError> {
         let [cond, uncond] = [Branch::Cond, Branch::Uncond].map(|b| branches.index(b));
         let behind = self.behind(branches, &[cond], prefix)?;
-        let hidden = self.target_hidden(1, &target, &behind)?;
+        let rows: Vec<_> = (0..target.nrows()).collect();
+        let hidden = self.target_hidden(1, &target, &rows, &behind)?;
         let stream = &branches.streams[cond];
         let (start, kept) = (stream.target.start, stream.prefix_len());
         let own = prefix.hidden.index_axis(Axis(0), cond);
@@ -267,31 +292,11 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// Draws the embeddings of the tokens `reveal` of `target` `[tokens, hidden_size]`, given hidden
-/// states `[branches, tokens, hidden_size]`.
-fn draw(
-    head: &mut Head,
-    rng: &mut TorchRng,
-    hidden: &Array3<f32>,
-    reveal: &[usize],
-    target: &mut Array2<f32>,
-) -> Result<(), PlannerError> {
-    let hidden: Vec<_> = hidden.outer_iter().map(|rows| rows.select(Axis(0), reveal)).collect();
-    let shape = (reveal.len(), target.ncols());
-    let noise = Array2::from_shape_vec(shape, rng.randn(shape.0 * shape.1))
-        .expect("invariant: as many values as elements");
-    let drawn = head.draw(noise, &hidden)?;
-    for (&token, row) in reveal.iter().zip(drawn.rows()) {
-        target.row_mut(token).assign(&row);
-    }
-    Ok(())
-}
-
 /// torch's generator after the draws that the official code makes and throws away.
 fn after_packing(seed: u64, latent_tokens: usize) -> TorchRng {
     let mut rng = TorchRng::new(seed);
     for _ in 0..PACKING_DRAWS {
-        rng.randn(latent_tokens * PATCH_VALUES);
+        rng.skip_randn(latent_tokens * PATCH_VALUES);
     }
     rng
 }

@@ -28,7 +28,7 @@ impl VerifyReport {
         for (name, side) in [("A", &self.a), ("B", &self.b)] {
             let folder = side.folder.display().to_string();
             let place = side.gpu.as_deref().unwrap_or("CPU");
-            let text = format!("{name}: {folder} ({:?}, {place})", side.precision);
+            let text = format!("{name}: {folder} ({}, {place})", side.precision);
             let _ = write!(page, "<p>{}", encode_text(&text));
         }
         for warning in &self.warnings {

@@ -28,7 +28,7 @@ pub fn limits(a: PrecisionName, b: PrecisionName, rel_l2: Option<f64>) -> Limit 
             reason: "bf16: each value rounded by up to 2^-9, some dozen roundings a layer that add \
                      up like a random walk",
         },
-        PrecisionName::Fp8 => Limit {
+        PrecisionName::Fp8 | PrecisionName::Fp8F32 => Limit {
             rel_l2: 6e-2,
             psnr: 20.0,
             reason: "FP8: E4M3 rounds by up to 2^-4; 6 % at the output of a step is the budget",
@@ -48,10 +48,14 @@ mod tests {
 
     #[test]
     fn the_coarser_precision_decides_in_either_order() {
-        use PrecisionName::{Bf16, F32, Fp8};
-        for (a, b, expected) in
-            [(F32, F32, 1e-4), (F32, Bf16, 2e-2), (Bf16, F32, 2e-2), (Fp8, Bf16, 6e-2)]
-        {
+        use PrecisionName::{Bf16, F32, Fp8, Fp8F32};
+        for (a, b, expected) in [
+            (F32, F32, 1e-4),
+            (F32, Bf16, 2e-2),
+            (Bf16, F32, 2e-2),
+            (Fp8, Bf16, 6e-2),
+            (F32, Fp8F32, 6e-2),
+        ] {
             assert_eq!(limits(a, b, None).rel_l2, expected);
         }
         let given = limits(F32, Fp8, Some(0.5));

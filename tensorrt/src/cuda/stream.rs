@@ -11,7 +11,7 @@ use super::{
 use crate::Error;
 
 /// Uploads up to this size are queued without waiting.
-const STAGING_BYTES: usize = 1 << 20;
+const STAGING_BYTES: usize = 16 << 20;
 
 /// A queue of GPU work, done in order. Cheap to clone.
 #[derive(Clone)]
@@ -56,7 +56,7 @@ impl Stream {
     }
 
     /// Copies `source` to `target` from byte `offset` on. On return `source` may be reused; up to
-    /// 1 MiB is only queued, more is waited for.
+    /// 16 MiB is only queued, more is waited for.
     pub fn upload(&self, source: &[u8], target: &Buffer, offset: usize) -> Result<(), Error> {
         let address = target.range("upload", offset, source.len())?;
         if source.is_empty() {

@@ -19,7 +19,12 @@ pub(crate) use world::{add_host_tensor, allow, assert_all_gone, event, events, r
 
 /// A `TensorRt` of this thread's world.
 pub(crate) fn tensorrt() -> TensorRt {
-    let entries = Entries { builder: null_mut(), runtime: null_mut(), parser: null_mut() };
+    let entries = Entries {
+        builder: null_mut(),
+        runtime: null_mut(),
+        parser: null_mut(),
+        registry: null_mut(),
+    };
     let version = Version { major: 10, minor: 6, patch: 0 };
     let tensorrt = TensorRt::with(&SHIM, Libraries { entries, version, folder: None });
     tensorrt.expect("a fake logger")
@@ -78,6 +83,7 @@ static SHIM: Shim = Shim {
     cache_destroy: destroy,
     monitor_create,
     monitor_destroy: destroy,
+    plugin_load,
     runtime_create,
     runtime_destroy: destroy,
     runtime_deserialize,

@@ -1,4 +1,4 @@
-//! Runtimes, engines and contexts.
+//! Plugins, runtimes, engines and contexts.
 
 use std::{
     ffi::{CStr, c_char, c_void},
@@ -10,6 +10,16 @@ use super::{
     world::{Object, change, create, event, get, kind, refused, world},
 };
 use crate::sys::{self, Sink};
+
+pub(super) unsafe extern "C" fn plugin_load(
+    _: sys::Entry,
+    path: *const c_char,
+    error: Sink,
+) -> bool {
+    // SAFETY: the caller's own path.
+    event(&format!("plugin {}", unsafe { CStr::from_ptr(path) }.to_string_lossy()));
+    !refused("plugin_load", Some(error))
+}
 
 pub(super) unsafe extern "C" fn runtime_create(
     _: sys::Entry,

@@ -1,12 +1,15 @@
-//! What is compared before TensorRT sees an engine: machine, bytes of the plan, contract.
+//! What is compared before TensorRT sees an engine: machine, plugin, bytes of the plan, contract.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use bernini_graphs::engines::{EngineEntry, GpuEntry};
+use bernini_graphs::engines::{EngineEntry, GpuEntry, PluginEntry};
 use bernini_graphs::manifest::{FileEntry, PortEntry};
 use bernini_graphs::{DType, Submodule};
-use bernini_tensorrt::{DataType, EngineTensor};
+use bernini_tensorrt::{DataType, EngineTensor, PluginLibrary};
+use rayon::prelude::*;
 
 use super::EngineError;
 use crate::engines::Engines;
@@ -43,6 +46,32 @@ pub(super) fn check_machine(
     Ok(())
 }
 
+/// The plugin library to load, where engines need one: it must be the one that they were built with.
+pub(super) fn check_plugin(
+    engines: &Engines,
+    found: Option<PluginLibrary>,
+) -> Result<Option<PluginLibrary>, EngineError> {
+    let folder = || engines.folder().to_path_buf();
+    let mut needed = false;
+    for submodule in Submodule::ALL {
+        let Some(entry) = engines.engine(submodule) else { continue };
+        let Some(PluginEntry { file, blake3 }) = &entry.plugin else { continue };
+        match &found {
+            Some(library) if library.blake3 == *blake3 => needed = true,
+            Some(library) => {
+                let (path, found) = (library.path.clone(), library.blake3.clone());
+                let (folder, expected) = (folder(), blake3.clone());
+                return Err(EngineError::OtherPlugin { folder, submodule, expected, path, found });
+            }
+            None => {
+                let (folder, file, blake3) = (folder(), file.clone(), blake3.clone());
+                return Err(EngineError::NoPlugin { folder, submodule, file, blake3 });
+            }
+        }
+    }
+    Ok(found.filter(|_| needed))
+}
+
 /// Reads a plan that has the size and the hash of the manifest.
 pub(super) fn read_plan(path: &Path, entry: &FileEntry) -> Result<Vec<u8>, EngineError> {
     let io = |source| EngineError::Io { path: path.into(), source };
@@ -53,12 +82,22 @@ pub(super) fn read_plan(path: &Path, entry: &FileEntry) -> Result<Vec<u8>, Engin
     if found != entry.bytes {
         return damaged(format!("{} bytes", entry.bytes), found.to_string());
     }
-    let plan = fs::read(path).map_err(io)?;
+    let plan = read(path, entry.bytes as usize).map_err(io)?;
     let hash = blake3::Hasher::new().update_rayon(&plan).finalize().to_hex();
     if hash.as_str() != entry.blake3 {
         return damaged(format!("blake3 {}", entry.blake3), hash.to_string());
     }
     Ok(plan)
+}
+
+/// Reads a file of `bytes` bytes on all cores: one alone copies more slowly than fast disks read.
+fn read(path: &Path, bytes: usize) -> io::Result<Vec<u8>> {
+    const PART: usize = 64 << 20;
+    let file = File::open(path)?;
+    let mut content = vec![0; bytes];
+    let parts = content.par_chunks_mut(PART).enumerate();
+    parts.try_for_each(|(index, part)| file.read_exact_at(part, (index * PART) as u64))?;
+    Ok(content)
 }
 
 /// Compares an engine's tensors and profiles with those of the manifest.
@@ -142,6 +181,25 @@ mod tests {
             assert!(error.contains("built on NVIDIA H200 (9.0)"), "{error}");
             assert!(error.contains("bernini build"), "{error}");
         }
+    }
+
+    #[test]
+    fn engines_run_with_the_plugin_that_they_were_built_with() {
+        let library = |blake3: &str| PluginLibrary { path: "/p.so".into(), blake3: blake3.into() };
+        let none = open(&EngineFolder::new());
+        assert_eq!(check_plugin(&none, None).unwrap(), None);
+        assert_eq!(check_plugin(&none, Some(library("aa"))).unwrap(), None);
+        let made = EngineFolder::edited(|manifest| {
+            let plugin = PluginEntry { file: "libbernini_plugin.so".into(), blake3: "aa".into() };
+            manifest.engines.get_mut("transformer_2").unwrap().plugin = Some(plugin);
+        });
+        let check = |found| check_plugin(&open(&made), found).map_err(|error| error.to_string());
+        assert_eq!(check(Some(library("aa"))).unwrap(), Some(library("aa")));
+        let missing = check(None).unwrap_err();
+        assert!(missing.contains("libbernini_plugin.so (blake3 aa), which is not"), "{missing}");
+        let other = check(Some(library("bb"))).unwrap_err();
+        assert!(other.contains("transformer_2 was built with a plugin of blake3 aa"), "{other}");
+        assert!(other.contains("/p.so has bb; set BERNINI_PLUGIN"), "{other}");
     }
 
     #[test]

@@ -44,6 +44,40 @@ pub enum EngineError {
         /// Version of the library.
         found: String,
     },
+    /// An engine has operators of the plugin library, which was not found.
+    #[error(
+        "{}: {submodule} was built with the plugin {file} (blake3 {blake3}), which is not there; make \
+         it with `./x plugin` and set BERNINI_PLUGIN to it, or put it beside this program",
+        folder.display()
+    )]
+    NoPlugin {
+        /// The engine folder.
+        folder: PathBuf,
+        /// Which engine.
+        submodule: Submodule,
+        /// Name of the library in the manifest.
+        file: String,
+        /// Its hash.
+        blake3: String,
+    },
+    /// Another plugin library than the one that an engine was built with.
+    #[error(
+        "{}: {submodule} was built with a plugin of blake3 {expected}, {} has {found}; set \
+         BERNINI_PLUGIN to the one that it was built with, or run `bernini build` again",
+        folder.display(), path.display()
+    )]
+    OtherPlugin {
+        /// The engine folder.
+        folder: PathBuf,
+        /// Which engine.
+        submodule: Submodule,
+        /// Hash in the manifest.
+        expected: String,
+        /// The library that was found.
+        path: PathBuf,
+        /// Its hash.
+        found: String,
+    },
     /// A plan could not be read.
     #[error("reading {}: {source}", path.display())]
     Io {

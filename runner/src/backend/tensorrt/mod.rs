@@ -17,7 +17,7 @@ use std::rc::Rc;
 
 use bernini_graphs::Submodule;
 use bernini_tensorrt::cuda::Device;
-use bernini_tensorrt::{Runtime, TensorRt as Library};
+use bernini_tensorrt::{PluginLibrary, Runtime, TensorRt as Library};
 
 pub use error::EngineError;
 pub use needs::check_engines;
@@ -28,7 +28,7 @@ use crate::engines::Engines;
 use crate::package::Package;
 use crate::request::{Plan, Request};
 use crate::tensor::Tensor;
-use checks::{check_calibrated, check_machine};
+use checks::{check_calibrated, check_machine, check_plugin};
 use session::TensorRtSession;
 use shared::Shared;
 
@@ -50,14 +50,18 @@ impl TensorRt {
     /// Opens TensorRT and the GPU; engines are loaded one by one, when asked for.
     ///
     /// # Errors
-    /// [`EngineError`] where the engines are uncalibrated or were built elsewhere, and those of
-    /// opening the libraries.
+    /// [`EngineError`] where the engines are uncalibrated, were built elsewhere or with another
+    /// plugin, and those of opening the libraries.
     pub fn open(engines: Engines, options: TensorRtOptions) -> Result<Self, BackendError> {
         check_calibrated(&engines, options.allow_uncalibrated)?;
+        let plugin = check_plugin(&engines, PluginLibrary::find()?)?;
         let library = Library::open()?;
         let device = Device::open(0)?;
         let version = library.version().to_string();
         check_machine(&engines, &version, device.name(), device.compute_capability())?;
+        if let Some(plugin) = plugin {
+            library.load_plugin(&plugin.path)?;
+        }
         let runtime = Runtime::new(&library)?;
         let gpu = Gpu { stream: device.stream()?, device };
         let shared = Shared::new(engines, gpu, runtime, options.vram_limit)?;

@@ -150,6 +150,7 @@ fn engine(folder: &Path, submodule: Submodule) -> EngineEntry {
         activation_bytes: 1 << 30,
         work: WorkEntry { fp8: "0".into(), bf16: "2*tokens".into(), f32: "0".into() },
         build_seconds: 1.0,
+        plugin: None,
     }
 }
 
