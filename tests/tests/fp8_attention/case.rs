@@ -50,7 +50,9 @@ impl Case {
         let channels = heads * HEAD;
         let mut rows = |count: usize| noise.normal(count * channels, 1.5, 0.0);
         let (q, k, v) = (rows(queries), rows(keys), rows(keys));
-        let mut norm = || noise.normal(channels, 0.2, 1.0);
+        // Constants of the engine, hence the same for all of its sizes.
+        let mut weights = Noise(heads as u64);
+        let mut norm = || weights.normal(channels, 0.2, 1.0);
         let (norm_q, norm_k) = (norm(), norm());
         let angle = |i: usize| {
             let (token, pair) = (i / (HEAD / 2), i % (HEAD / 2));
