@@ -144,7 +144,9 @@ impl<'a> Planner<'a> {
         let mut rng = after_packing(settings.seed, brief.target.placeholder.tokens());
         let mut target = self.mask_token.rows(&vec![0; tokens])?;
         let order = reveal_order(settings.seed, tokens);
-        for reveal in RevealSteps::new(order, settings.planning_step) {
+        let reveals: Vec<_> = RevealSteps::new(order, settings.planning_step).collect();
+        let most = reveals.iter().map(Vec::len).max().unwrap_or(0);
+        for reveal in reveals {
             if interrupted.load(Ordering::Relaxed) {
                 return Err(PlannerError::Interrupted);
             }
@@ -153,7 +155,8 @@ impl<'a> Planner<'a> {
                 behind = self.behind(&branches, &guided, &prefix)?;
             }
             if !reveal.is_empty() {
-                let hidden = self.target_hidden(guided.len(), &target, &reveal, &behind)?;
+                let rows = repeated(&reveal, most);
+                let hidden = self.target_hidden(guided.len(), &target, &rows, &behind)?;
                 self.draw(&sampler, &mut rng, &hidden, &reveal, &mut target)?;
             }
             step();
@@ -230,8 +233,9 @@ impl<'a> Planner<'a> {
         Ok(self.language_model.target(behind, embeds, rows)?)
     }
 
-    /// Draws the embeddings of the tokens `reveal` of `target` `[tokens, hidden_size]`, given their
-    /// hidden states `[branches, reveal, hidden_size]`.
+    /// Draws the embeddings of the tokens `reveal` of `target` `[tokens, hidden_size]`, given
+    /// hidden states `[branches, rows, hidden_size]` that begin with theirs; other rows are drawn
+    /// from zeros and forgotten.
     fn draw(
         &mut self,
         sampler: &Sampler,
@@ -240,10 +244,10 @@ impl<'a> Planner<'a> {
         reveal: &[usize],
         target: &mut Array2<f32>,
     ) -> Result<(), PlannerError> {
+        let mut noise = Array2::zeros((hidden.dim().1, target.ncols()));
         let hidden: Vec<_> = hidden.outer_iter().map(|rows| rows.to_owned()).collect();
-        let shape = (reveal.len(), target.ncols());
-        let noise = Array2::from_shape_vec(shape, rng.randn(shape.0 * shape.1))
-            .expect("invariant: as many values as elements");
+        let values = rng.randn(reveal.len() * target.ncols());
+        noise.iter_mut().zip(values).for_each(|(place, value)| *place = value);
         let drawn = self.head.draw(sampler, noise, &hidden)?;
         for (&token, row) in reveal.iter().zip(drawn.rows()) {
             target.row_mut(token).assign(&row);
@@ -292,6 +296,13 @@ impl<'a> Planner<'a> {
     }
 }
 
+/// The tokens `reveal`, the last of them repeated up to `count`: every step has the same shapes,
+/// because TensorRT takes milliseconds to change those of a context.
+fn repeated(reveal: &[usize], count: usize) -> Vec<usize> {
+    let last = reveal.last().into_iter().cycle();
+    reveal.iter().chain(last).take(count).copied().collect()
+}
+
 /// torch's generator after the draws that the official code makes and throws away.
 fn after_packing(seed: u64, latent_tokens: usize) -> TorchRng {
     let mut rng = TorchRng::new(seed);
@@ -299,4 +310,16 @@ fn after_packing(seed: u64, latent_tokens: usize) -> TorchRng {
         rng.skip_randn(latent_tokens * PATCH_VALUES);
     }
     rng
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_as_many_in_every_step_and_begin_with_the_revealed_ones() {
+        assert_eq!(repeated(&[4, 7], 5), [4, 7, 7, 7, 7]);
+        assert_eq!(repeated(&[4, 7], 2), [4, 7]);
+        assert_eq!(repeated(&[], 3), [0; 0]);
+    }
 }
