@@ -296,8 +296,8 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// The tokens `reveal`, the last of them repeated up to `count`: every step has the same shapes,
-/// because TensorRT takes milliseconds to change those of a context.
+/// The tokens `reveal`, the last of them repeated up to `count`: every step has the same shapes, so
+/// that TensorRT sets up no context anew within the loop.
 fn repeated(reveal: &[usize], count: usize) -> Vec<usize> {
     let last = reveal.last().into_iter().cycle();
     reveal.iter().chain(last).take(count).copied().collect()
