@@ -89,6 +89,7 @@ impl Folders {
             variant: Variant::Renderer,
             precision: PrecisionName::Bf16,
             policy: None,
+            balance: None,
             uncalibrated: false,
             submodules: BTreeMap::from([
                 of(Submodule::TextEncoder, embeds(), embeds()),

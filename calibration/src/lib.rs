@@ -9,6 +9,7 @@
 //! assert_eq!(policy.numbers("transformer", "blocks.3.attn1.to_q", layers), Numbers::Fp8);
 //! ```
 
+pub mod balance;
 pub mod e4m3;
 pub mod error;
 pub mod fp8_attention;

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::balance::{Balance, MAX_EXPONENT};
+
 /// Largest finite E4M3 value.
 pub const E4M3_MAX: f32 = 448.0;
 /// Version of the table's schema; a reader refuses any other.
-pub const TABLE_SCHEMA: u32 = 2;
+pub const TABLE_SCHEMA: u32 = 3;
 /// Longest table that is read, in bytes.
 const MAX_BYTES: usize = 64 << 20;
 
@@ -67,6 +69,9 @@ pub struct CalibrationTable {
     pub submodules: BTreeMap<String, BTreeMap<String, Amax>>,
     /// Submodule stem → path of an attention → amax.
     pub attention: BTreeMap<String, BTreeMap<String, AttentionAmax>>,
+    /// Stem of an expert → path of an attention → factors that its weights, those of the context's
+    /// graph too, take at export. All amax values are those behind these factors.
+    pub balance: BTreeMap<String, BTreeMap<String, Balance>>,
 }
 
 /// A table that cannot be used.
@@ -107,6 +112,34 @@ pub enum TableError {
         /// The value.
         found: f32,
     },
+    /// A factor that no calibration chooses.
+    #[error(
+        "calibration table: {submodule} {path} balance: expected exponents from -{MAX_EXPONENT} to \
+         {MAX_EXPONENT}, found {found}; make the table anew"
+    )]
+    Exponent {
+        /// Stem of the submodule.
+        submodule: String,
+        /// Path of the attention.
+        path: String,
+        /// The exponent.
+        found: i8,
+    },
+    /// Factors for tensors of another size, or that the checkpoint lacks.
+    #[error(
+        "calibration table: {submodule} {path} balance: expected {expected} channels, found \
+         {found}; calibrate this checkpoint"
+    )]
+    Channels {
+        /// Stem of the submodule.
+        submodule: String,
+        /// Path of the tensor.
+        path: String,
+        /// How many the checkpoint's tensor has; 0 where there is none.
+        expected: usize,
+        /// How many the table has.
+        found: usize,
+    },
     /// Made from another checkpoint.
     #[error(
         "calibration table: expected source {expected}, found {found}; calibrate this checkpoint"
@@ -131,7 +164,7 @@ impl CalibrationTable {
         Ok(table)
     }
 
-    /// Refuses another schema, and amax values that are not finite and positive.
+    /// Refuses another schema, amax values that are not finite and positive, and impossible factors.
     pub fn validate(&self) -> Result<(), TableError> {
         if self.schema != TABLE_SCHEMA {
             return Err(TableError::Schema { found: self.schema });
@@ -144,6 +177,11 @@ impl CalibrationTable {
         for (submodule, attentions) in &self.attention {
             for (path, amax) in attentions {
                 check(submodule, path, &[("q", amax.q), ("k", amax.k), ("v", amax.v)])?;
+            }
+        }
+        for (submodule, balances) in &self.balance {
+            for (path, balance) in balances {
+                balance.validate(submodule, path)?;
             }
         }
         Ok(())
@@ -185,11 +223,13 @@ mod tests {
 
     fn text(input: &str) -> String {
         format!(
-            r#"{{"schema": 2, "source": "ab", "cases": ["t2v"],
+            r#"{{"schema": 3, "source": "ab", "cases": ["t2v"],
                 "submodules": {{"transformer": {{"blocks.3.ffn.net.2":
                 {{"input": {input}, "weight": 0.25}}}}}},
                 "attention": {{"transformer": {{"blocks.3.attn1":
-                {{"q": 448, "k": 56, "v": 28}}}}}}}}"#
+                {{"q": 448, "k": 56, "v": 28}}}}}},
+                "balance": {{"transformer": {{"blocks.3.attn1":
+                {{"queries": [1, -2], "values": [0, 3]}}}}}}}}"#
         )
     }
 
@@ -215,6 +255,9 @@ mod tests {
         let error = CalibrationTable::parse(&bad).unwrap_err();
         assert!(matches!(error, TableError::Amax { field: "k", .. }), "{error}");
         assert!(error.to_string().contains("blocks.3.attn1"));
+        let bad = text("1").replace("-2", "-25");
+        let error = CalibrationTable::parse(&bad).unwrap_err();
+        assert!(matches!(error, TableError::Exponent { found: -25, .. }), "{error}");
     }
 
     #[test]
@@ -222,7 +265,7 @@ mod tests {
         let good = text("1");
         let bad = good.replace("\"cases\"", "\"mode\": 1, \"cases\"");
         assert!(matches!(CalibrationTable::parse(&bad), Err(TableError::Json { .. })));
-        let bad = good.replace("\"schema\": 2", "\"schema\": 1");
+        let bad = good.replace("\"schema\": 3", "\"schema\": 1");
         assert_eq!(CalibrationTable::parse(&bad), Err(TableError::Schema { found: 1 }));
         let table = CalibrationTable::parse(&good).unwrap();
         assert!(table.check_source("ab").is_ok());

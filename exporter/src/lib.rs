@@ -14,6 +14,7 @@
 //! assert!(report.bytes > 0 && out.join("export.json").exists());
 //! ```
 
+mod balance;
 mod cast;
 pub mod checkpoint;
 mod export;

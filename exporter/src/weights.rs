@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
+use bernini_calibration::balance::Fold;
 use bernini_graphs::manifest::FileEntry;
 use bernini_graphs::{DType, Graph, Layout, Weight};
 use rayon::prelude::*;
 
-use crate::cast::cast;
-use crate::checkpoint::{ComponentTensors, Tensor};
+use crate::cast::{bytes_of, cast};
+use crate::checkpoint::{ComponentTensors, StoredType, Tensor};
 use crate::export::ExportError;
 use crate::output::{PartialFile, Progress, at};
 use crate::rearrange::{rearrange, unit};
@@ -38,6 +39,8 @@ pub struct PlannedTensor {
     pub elements: u64,
     /// Source tensor, layout and scale.
     pub weight: Weight,
+    /// Factors of its rows or columns, as the checkpoint orders them.
+    pub fold: Option<Fold>,
     /// Position in the file.
     pub offset: u64,
 }
@@ -54,12 +57,21 @@ pub struct WeightsPlan {
 }
 
 impl WeightsPlan {
-    /// Lays out the weights of `graphs`, which share one file.
-    pub fn new<'g>(graphs: impl IntoIterator<Item = &'g Graph>) -> Self {
+    /// Lays out the weights of `graphs`, which share one file; `fold` gives the factors of a tensor.
+    pub fn new<'g>(
+        graphs: impl IntoIterator<Item = &'g Graph>,
+        fold: impl Fn(&str) -> Option<Fold>,
+    ) -> Self {
         let mut plan = Self::default();
         for (init, weight) in graphs.into_iter().flat_map(Graph::weights) {
             if !plan.offsets.contains_key(&init.name) {
-                plan.push(&init.name, init.dtype, init.bytes(), weight.clone());
+                plan.push(
+                    &init.name,
+                    init.dtype,
+                    init.bytes(),
+                    weight.clone(),
+                    fold(&weight.tensor),
+                );
             }
         }
         plan
@@ -69,14 +81,14 @@ impl WeightsPlan {
     pub fn table(tensor: &str, dtype: DType, elements: u64, start: u64) -> Self {
         let weight = Weight { tensor: tensor.into(), layout: Layout::AsIs, scale: None };
         let bytes = start + elements * dtype.bytes() as u64;
-        let tensors = vec![PlannedTensor { dtype, elements, weight, offset: start }];
+        let tensors = vec![PlannedTensor { dtype, elements, weight, fold: None, offset: start }];
         Self { tensors, offsets: BTreeMap::new(), bytes }
     }
 
-    fn push(&mut self, name: &str, dtype: DType, bytes: u64, weight: Weight) {
+    fn push(&mut self, name: &str, dtype: DType, bytes: u64, weight: Weight, fold: Option<Fold>) {
         let offset = self.bytes.next_multiple_of(if bytes >= PAGE { PAGE } else { SMALL });
         let elements = bytes / dtype.bytes() as u64;
-        self.tensors.push(PlannedTensor { dtype, elements, weight, offset });
+        self.tensors.push(PlannedTensor { dtype, elements, weight, fold, offset });
         self.offsets.insert(name.into(), offset);
         self.bytes = offset + bytes;
     }
@@ -101,13 +113,30 @@ struct Block<'a> {
 impl Block<'_> {
     fn convert(&self) -> Result<Vec<u8>, ExportError> {
         let bytes = self.source.read(self.start, self.count as usize)?;
-        let size = self.source.dtype.bytes() as usize;
+        let (bytes, dtype) = match &self.planned.fold {
+            None => (bytes, self.source.dtype),
+            Some(fold) => (self.folded(bytes, fold)?, StoredType::F32),
+        };
+        let size = dtype.bytes() as usize;
         let bytes = rearrange(bytes, size, self.planned.weight.layout, &self.source.shape);
         let scale = self.planned.weight.scale.unwrap_or(1.0);
-        cast(bytes, self.source.dtype, self.planned.dtype, scale).ok_or_else(|| {
-            let tensor = self.planned.weight.tensor.clone();
-            ExportError::StoredType { tensor, found: self.source.dtype.name() }
-        })
+        cast(bytes, dtype, self.planned.dtype, scale).ok_or_else(|| self.wrong_type())
+    }
+
+    /// The elements in f32, times the factors of their rows or columns.
+    fn folded(&self, bytes: Vec<u8>, fold: &Fold) -> Result<Vec<u8>, ExportError> {
+        let bytes = cast(bytes, self.source.dtype, DType::F32, 1.0);
+        let bytes = bytes.ok_or_else(|| self.wrong_type())?;
+        let mut values: Vec<f32> =
+            bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
+        let columns = self.source.shape.iter().skip(1).product();
+        fold.apply(&mut values, self.start as usize, columns);
+        Ok(bytes_of(values.into_iter(), f32::to_le_bytes))
+    }
+
+    fn wrong_type(&self) -> ExportError {
+        let tensor = self.planned.weight.tensor.clone();
+        ExportError::StoredType { tensor, found: self.source.dtype.name() }
     }
 }
 
@@ -268,7 +297,7 @@ mod tests {
         let mut plan = WeightsPlan::default();
         let weight = Weight { tensor: "x".into(), layout: Layout::AsIs, scale: None };
         for (name, bytes) in [("a", 6), ("b", 5000), ("c", 64), ("d", 4096)] {
-            plan.push(name, DType::Bf16, bytes, weight.clone());
+            plan.push(name, DType::Bf16, bytes, weight.clone(), None);
         }
         let offsets: Vec<_> = ["a", "b", "c", "d"].map(|name| plan.offsets[name]).into();
         assert_eq!(offsets, [0, 4096, 9152, 12288]);

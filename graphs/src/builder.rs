@@ -6,7 +6,7 @@ use std::panic::Location;
 
 use crate::dim::show;
 use crate::graph::{Attribute, Data, Layout, Node, Weight};
-use crate::taps::{AMAX, AMAX_K, AMAX_Q, AMAX_V, AMAX_WEIGHT, VALUE};
+use crate::taps::{AMAX, AMAX_COLUMNS, AMAX_K, AMAX_Q, AMAX_ROWS, AMAX_V, VALUE};
 use crate::{
     BuildError, BuildErrors, DType, Dim, Graph, Initializer, Port, Precision, Scope, Taps, Value,
 };
@@ -150,19 +150,23 @@ impl<'c> GraphBuilder<'c> {
         }
     }
 
-    /// The largest magnitudes that the linear layer at `path` meets in `x` and in `weight`.
+    /// The largest magnitudes that the linear layer at `path` meets in `x` `[.., in]` and in `weight`
+    /// `[out, in]`.
     pub(crate) fn tap_amax(&self, path: &str, x: Value<'_>, weight: Value<'_>) {
         if self.state.borrow().taps == Taps::Amax {
-            self.output(&format!("{AMAX}{path}"), x.amax(), DType::F32);
-            self.output(&format!("{AMAX_WEIGHT}{path}"), weight.amax(), DType::F32);
+            let last = x.shape().len().saturating_sub(1);
+            self.output(&format!("{AMAX}{path}"), x.amax(&[last]), DType::F32);
+            self.output(&format!("{AMAX_ROWS}{path}"), weight.amax(&[0]), DType::F32);
+            self.output(&format!("{AMAX_COLUMNS}{path}"), weight.amax(&[1]), DType::F32);
         }
     }
 
-    /// The largest magnitudes of the queries, keys and values of the attention at `path`.
+    /// The largest magnitudes of the queries, keys and values `[1, heads, n, d]` of the attention at
+    /// `path`.
     pub(crate) fn tap_attention_amax(&self, path: &str, qkv: [Value<'_>; 3]) {
         if self.state.borrow().taps == Taps::Amax {
             for (prefix, x) in [AMAX_Q, AMAX_K, AMAX_V].into_iter().zip(qkv) {
-                self.output(&format!("{prefix}{path}"), x.amax(), DType::F32);
+                self.output(&format!("{prefix}{path}"), x.amax(&[1, 3]), DType::F32);
             }
         }
     }

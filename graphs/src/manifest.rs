@@ -40,6 +40,9 @@ pub struct ExportManifest {
     pub policy: Option<String>,
     /// FP8 only: whether the scales are constants that were never measured.
     pub uncalibrated: bool,
+    /// FP8 only: blake3 of the factors by which attentions were re-balanced in the weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balance: Option<String>,
     /// Submodules by stem.
     pub submodules: BTreeMap<String, SubmoduleEntry>,
     /// Embedding tables by name: safetensors files whose rows are read in place.

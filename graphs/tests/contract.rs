@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bernini_graphs::config::{TextEncoderConfig, TransformerConfig, VaeConfig};
 use bernini_graphs::models::{Configs, build};
-use bernini_graphs::taps::{AMAX, AMAX_K, AMAX_Q, AMAX_V, AMAX_WEIGHT};
+use bernini_graphs::taps::{AMAX, AMAX_COLUMNS, AMAX_K, AMAX_Q, AMAX_ROWS, AMAX_V};
 use bernini_graphs::{
-    BuildError, DType, ExternalData, Fp8AttentionScales, Fp8Policy, Fp8Scales, Graph, Precision,
-    Submodule, Taps,
+    BuildError, DType, Dim, ExternalData, Fp8AttentionScales, Fp8Policy, Fp8Scales, Graph,
+    Precision, Submodule, Taps,
 };
 
 type Shapes = BTreeMap<String, Vec<usize>>;
@@ -146,7 +146,8 @@ fn whatever_the_policy_is_asked_about_has_its_amax() {
             assert_eq!(with.outputs[extra.len()..], without.outputs);
             for (prefix, paths) in [
                 (AMAX, &linears),
-                (AMAX_WEIGHT, &linears),
+                (AMAX_ROWS, &linears),
+                (AMAX_COLUMNS, &linears),
                 (AMAX_Q, &attentions),
                 (AMAX_K, &attentions),
                 (AMAX_V, &attentions),
@@ -156,8 +157,19 @@ fn whatever_the_policy_is_asked_about_has_its_amax() {
                 named.sort_unstable();
                 assert!(named.iter().copied().eq(paths), "{submodule} {prefix}");
             }
-            assert_eq!(extra.len(), 2 * linears.len() + 3 * attentions.len());
-            assert!(extra.iter().all(|port| port.shape.is_empty() && port.dtype == DType::F32));
+            assert_eq!(extra.len(), 3 * linears.len() + 3 * attentions.len());
+            assert!(extra.iter().all(|port| port.dtype == DType::F32));
+            for (name, shape) in [
+                ("amax.blocks.3.ffn.net.2", vec![13824]),
+                ("amax_rows.blocks.3.ffn.net.2", vec![5120]),
+                ("amax_columns.blocks.3.ffn.net.2", vec![13824]),
+                ("amax_k.blocks.3.attn2", vec![40, 128]),
+            ] {
+                let shape: Vec<Dim> = shape.into_iter().map(Dim::from).collect();
+                let tap = extra.iter().find(|port| port.name == name);
+                assert!(tap.is_none_or(|port| port.shape == shape), "{name}");
+                assert_eq!(tap.is_some(), submodule == Submodule::Transformer, "{name}");
+            }
         }
     }
 }

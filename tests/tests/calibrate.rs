@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use bernini_calibration::balance::Balance;
 use bernini_calibration::{CalibrationTable, Policy, TableError};
 use bernini_exporter::{
     Calibration, Checkpoint, ExportError, ExportOptions, export, inspect, synth,
@@ -16,11 +17,13 @@ use bernini_runner::backend::OnnxRuntime;
 use bernini_runner::calibrate::{Calibrating, Measurements, is_tapped};
 use bernini_runner::export::Export;
 use bernini_runner::guidance::{ApgParams, GuidanceMode, Omegas};
-use bernini_runner::pipeline::{Pipeline, Trace};
+use bernini_runner::pipeline::{Pipeline, Silent, Trace};
 use bernini_runner::prompts::DEFAULT_NEG_PROMPT;
 use bernini_runner::renderer::SourceIds;
 use bernini_runner::request::Request;
 use bernini_runner::scheduler::SchedulerKind;
+use bernini_tests::relative_l2;
+use safetensors::SafeTensors;
 
 /// Two steps, one of each expert.
 fn request(output: &Path) -> Request {
@@ -60,8 +63,9 @@ fn write(options: &ExportOptions) -> Result<Export, ExportError> {
     Ok(Export::open(&options.out).unwrap())
 }
 
-/// Runs the request on an f32 export with `taps`; the table, and what lay on the way.
-fn calibrated(checkpoint: &Path, folder: &Path, taps: Taps) -> (CalibrationTable, Trace) {
+/// Runs the request on an f32 export with `taps`; the tables without and with re-balancing, and what
+/// lay on the way.
+fn calibrated(checkpoint: &Path, folder: &Path, taps: Taps) -> ([CalibrationTable; 2], Trace) {
     let out = folder.join(format!("{taps:?}"));
     let options =
         ExportOptions { taps, ..ExportOptions::new(checkpoint, &out, PrecisionName::F32) };
@@ -76,7 +80,8 @@ fn calibrated(checkpoint: &Path, folder: &Path, taps: Taps) -> (CalibrationTable
     let request = request(&folder.join(format!("{taps:?} frames/")));
     let plan = request.plan(Variant::Renderer).unwrap();
     let (_, trace) = pipeline.run_traced(&request, &plan).unwrap();
-    (measurements.table(&source, vec!["t2v".into()]).unwrap(), trace)
+    let table = |balance| measurements.table(&source, vec!["t2v".into()], balance).unwrap();
+    ([false, true].map(table), trace)
 }
 
 /// Largest magnitude of an f32 tensor of the checkpoint.
@@ -92,9 +97,9 @@ fn amax_of_a_short_run_becomes_the_scales_of_an_fp8_export() {
     let folder = tempfile::tempdir().unwrap();
     let checkpoint = folder.path().join("checkpoint");
     synth::write(synth::Preset::Tiny, Variant::Renderer, 5, &checkpoint).unwrap();
-    let (nothing, plain) = calibrated(&checkpoint, folder.path(), Taps::None);
+    let ([nothing, _], plain) = calibrated(&checkpoint, folder.path(), Taps::None);
     assert!(nothing.submodules.is_empty());
-    let (table, trace) = calibrated(&checkpoint, folder.path(), Taps::Amax);
+    let ([table, _], trace) = calibrated(&checkpoint, folder.path(), Taps::Amax);
     assert_eq!(trace.latents, plain.latents, "taps change nothing");
 
     let measured: BTreeSet<_> = table.submodules.keys().map(String::as_str).collect();
@@ -147,4 +152,116 @@ fn sorted(experts: [&'static str; 2], contexts: [&'static str; 2]) -> Vec<&'stat
     let mut all = [experts, contexts].concat();
     all.sort_unstable();
     all
+}
+
+/// Makes channels of every attention uneven by `octaves`, and leaves what the model computes.
+fn spread(checkpoint: &Path, octaves: i8) {
+    const CHANNELS: i8 = 60;
+    let every_second = |of: i8| move |c: i8| if c / of % 2 == 0 { -octaves } else { 0 };
+    let balance = Balance {
+        // Channels that rotate together, 2p and 2p + 1, are scaled together.
+        queries: (0..CHANNELS).map(every_second(2)).collect(),
+        values: (0..CHANNELS).map(every_second(1)).collect(),
+    };
+    for expert in ["transformer", "transformer_2"] {
+        for file in std::fs::read_dir(checkpoint.join(expert)).unwrap() {
+            let file = file.unwrap().path();
+            if file.extension().is_some_and(|extension| extension == "safetensors") {
+                let mut bytes = std::fs::read(&file).unwrap();
+                fold(&mut bytes, &balance);
+                std::fs::write(&file, bytes).unwrap();
+            }
+        }
+    }
+}
+
+/// Folds `balance` into all attentions of a safetensors file.
+fn fold(file: &mut [u8], balance: &Balance) {
+    let (header, metadata) = SafeTensors::read_metadata(file).unwrap();
+    for (name, info) in metadata.tensors() {
+        let below = ["attn1.", "attn2."].iter().find_map(|s| Some(name.split_once(s)?.1));
+        let Some(fold) = below.and_then(|tensor| balance.fold(tensor)) else { continue };
+        let (start, end) = info.data_offsets;
+        let (data, _) = file[8 + header + start..8 + header + end].as_chunks_mut();
+        let mut values: Vec<f32> = data.iter().map(|x| f32::from_le_bytes(*x)).collect();
+        fold.apply(&mut values, 0, info.shape[1..].iter().product());
+        data.iter_mut().zip(values).for_each(|(data, x)| *data = x.to_le_bytes());
+    }
+}
+
+/// Guided velocities of both steps, the second one at the latents of `teacher` where there is one.
+fn steps(options: &ExportOptions, teacher: Option<&Trace>) -> Trace {
+    let export = write(options).unwrap();
+    let backend = Box::new(OnnxRuntime::new(export.clone()).unwrap());
+    let pipeline = Pipeline::open(export, backend).unwrap();
+    let request = request(&options.out.join("frames/"));
+    let plan = request.plan(Variant::Renderer).unwrap();
+    let teacher = teacher.map(|trace| &trace.latents[..]);
+    pipeline.follow(&request, &plan, teacher, &Silent, &AtomicBool::new(false)).unwrap().1
+}
+
+/// The larger relative L2 of two steps.
+fn error(found: &Trace, expected: &Trace) -> f64 {
+    let steps = found.velocities.iter().zip(&expected.velocities);
+    let errors = steps.map(|(a, b)| relative_l2(a.as_slice().unwrap(), b.as_slice().unwrap()));
+    errors.fold(0.0, f64::max)
+}
+
+#[test]
+fn re_balancing_changes_nothing_in_f32_and_pays_where_channels_are_very_uneven() {
+    for (octaves, gain) in [(0, 0.9..1.1), (16, 1.5..100.0)] {
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoint = folder.path().join("checkpoint");
+        synth::write(synth::Preset::Tiny, Variant::Renderer, 5, &checkpoint).unwrap();
+        spread(&checkpoint, octaves);
+        let (tables, _) = calibrated(&checkpoint, folder.path(), Taps::Amax);
+        assert!(tables[0].balance.is_empty() && tables[1].balance["transformer_2"].len() == 4);
+        let f32 = ExportOptions::new(&checkpoint, &folder.path().join("f32"), PrecisionName::F32);
+        let exact = steps(&f32, None);
+        let with = |name: &str, policy, table: &CalibrationTable| {
+            let options = ExportOptions {
+                policy,
+                calibration: Some(Calibration::Table(table.clone())),
+                ..ExportOptions::new(&checkpoint, &folder.path().join(name), PrecisionName::Fp8F32)
+            };
+            error(&steps(&options, Some(&exact)), &exact)
+        };
+        // Without a layer in FP8, only the factors in the weights are left of a table.
+        let nothing = Policy { name: "nothing".into(), rules: vec![], attention: vec![] };
+        let unchanged = with("folded", nothing, &tables[1]);
+        assert!(unchanged <= 1e-5, "{octaves} octaves: {unchanged:.2e}");
+        let attention = || Policy { rules: vec![], ..Policy::named("all-fp8-attention").unwrap() };
+        let plain = with("plain", attention(), &tables[0]);
+        let balanced = with("balanced", attention(), &tables[1]);
+        eprintln!(
+            "{octaves} octaves: f32 {unchanged:.1e}, plain {plain:.4}, balanced {balanced:.4}"
+        );
+        assert!(gain.contains(&(plain / balanced)), "{octaves} octaves: {plain} {balanced}");
+    }
+}
+
+#[test]
+fn factors_are_a_part_of_what_an_export_is_and_must_fit_the_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = folder.path().join("checkpoint");
+    synth::write(synth::Preset::Tiny, Variant::Renderer, 5, &checkpoint).unwrap();
+    let (tables, _) = calibrated(&checkpoint, folder.path(), Taps::Amax);
+    let out = folder.path().join("out");
+    let with = |table: &CalibrationTable| ExportOptions {
+        calibration: Some(Calibration::Table(table.clone())),
+        ..ExportOptions::new(&checkpoint, &out, PrecisionName::Fp8F32)
+    };
+    let mut table = tables[1].clone();
+    let balance = table.balance.get_mut("transformer").unwrap().get_mut("blocks.1.attn2").unwrap();
+    balance.values.pop();
+    let refused = write(&with(&table)).unwrap_err();
+    let message = refused.to_string();
+    assert!(message.contains("blocks.1.attn2.to_v.weight") && message.contains("60"), "{message}");
+    assert!(!out.exists(), "refused before anything is written");
+
+    write(&with(&tables[1])).unwrap();
+    let mut other = tables[1].clone();
+    other.balance.clear();
+    let refused = write(&with(&other)).unwrap_err();
+    assert!(refused.to_string().contains("re-balancing of attention"), "{refused}");
 }

@@ -1,6 +1,6 @@
 //! Flags of `bernini calibrate`: those of `run`, where `-o` is the table.
 
-use clap::{ArgMatches, Args, Command, FromArgMatches};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use super::RunArgs;
 
@@ -8,14 +8,22 @@ use super::RunArgs;
 const REFUSED: [&str; 6] =
     ["print_config", "use_pe", "pe_model", "pe_required", "report", "allow_uncalibrated"];
 
+/// Name of the flag that only `calibrate` has.
+const NO_BALANCE: &str = "no_balance";
+
 /// The requests to measure.
 #[derive(Debug)]
-pub struct CalibrateArgs(pub RunArgs);
+pub struct CalibrateArgs {
+    /// What `run` takes, too.
+    pub run: RunArgs,
+    /// Whether attentions are re-balanced.
+    pub balance: bool,
+}
 
 impl CalibrateArgs {
-    fn checked(run: RunArgs) -> Result<Self, clap::Error> {
+    fn checked(run: RunArgs, balance: bool) -> Result<Self, clap::Error> {
         let Some(flag) = REFUSED.into_iter().find(|field| run.is_typed(field)) else {
-            return Ok(Self(run));
+            return Ok(Self { run, balance });
         };
         let message = format!("--{flag} goes with `bernini run` only; leave it out\n");
         Err(clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, message))
@@ -28,13 +36,17 @@ impl CalibrateArgs {
         });
         let command =
             command.mut_arg("folder", |arg| arg.help("An export with --taps amax, or its engines"));
+        let no_balance = Arg::new(NO_BALANCE).long("no-balance").action(ArgAction::SetTrue).help(
+            "Leave query and key pairs and value channels as the checkpoint has them, to compare",
+        );
+        let command = command.arg(no_balance);
         REFUSED.into_iter().fold(command, |command, flag| command.mut_arg(flag, |a| a.hide(true)))
     }
 }
 
 impl FromArgMatches for CalibrateArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        Self::checked(RunArgs::from_arg_matches(matches)?)
+        Self::checked(RunArgs::from_arg_matches(matches)?, !matches.get_flag(NO_BALANCE))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail};
 use bernini_calibration::CalibrationTable;
+use bernini_calibration::balance::Balance;
 use bernini_graphs::Submodule;
 use bernini_graphs::manifest::Variant;
 use bernini_runner::backend::{Backend, OnnxRuntime, TensorRt, TensorRtOptions, check_engines};
@@ -31,12 +32,14 @@ struct Report {
     layers: BTreeMap<String, usize>,
     /// Submodule → attentions in the table.
     attentions: BTreeMap<String, usize>,
+    /// Submodule → attentions whose factors are not all 1.
+    balanced: BTreeMap<String, usize>,
     /// Submodules with layers to measure that no case ran.
     not_run: Vec<String>,
 }
 
 pub fn calibrate(
-    CalibrateArgs(args): &CalibrateArgs,
+    CalibrateArgs { run: args, balance }: &CalibrateArgs,
     interrupted: &AtomicBool,
 ) -> anyhow::Result<Outcome> {
     let flags = &args.flags;
@@ -66,7 +69,7 @@ pub fn calibrate(
         run.with_context(|| case_name(index, jobs.len()))?;
     }
     let cases = jobs.iter().map(|(request, plan)| describe(request, plan)).collect();
-    let table = measurements.table(&source, cases)?;
+    let table = measurements.table(&source, cases, *balance)?;
     publish(&flags.output, &serde_json::to_string_pretty(&table)?)?;
     report(flags, table, tapped)
 }
@@ -136,9 +139,13 @@ fn report(
     let run = |stem: &String| table.submodules.contains_key(stem);
     let not_run: Vec<_> = tapped.into_iter().filter(|stem| !run(stem)).collect();
     let layers = table.submodules.into_iter().map(|(stem, layers)| (stem, layers.len())).collect();
+    let changed = |b: &&Balance| b.queries.iter().chain(&b.values).any(|&e| e != 0);
+    let balanced = table.balance.iter();
+    let balanced = balanced.map(|(stem, all)| (stem.clone(), all.values().filter(changed).count()));
+    let balanced = balanced.collect();
     let attentions = table.attention.into_iter().map(|(stem, all)| (stem, all.len())).collect();
     let (output, cases) = (flags.output.clone(), table.cases);
-    let report = Report { table: output, cases, layers, attentions, not_run };
+    let report = Report { table: output, cases, layers, attentions, balanced, not_run };
     if flags.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
         return Ok(Outcome::Done);
@@ -147,7 +154,11 @@ fn report(
     report.cases.iter().for_each(|case| println!("  {case}"));
     for (stem, layers) in &report.layers {
         let attentions = report.attentions.get(stem).copied().unwrap_or_default();
-        println!("{stem:<28} {layers:>6} linear layers {attentions:>6} attentions");
+        let balanced = match report.balanced.get(stem) {
+            Some(balanced) if attentions > 0 => format!(", {balanced} re-balanced"),
+            _ => String::new(),
+        };
+        println!("{stem:<28} {layers:>6} linear layers {attentions:>6} attentions{balanced}");
     }
     if !report.not_run.is_empty() {
         println!("not run, so not in the table: {}", report.not_run.join(", "));

@@ -58,7 +58,8 @@ fn print_export(report: &ExportFolderReport) {
     let ExportFolderReport { variant, precision, files, bytes, .. } = report;
     println!("export, {variant:?}, {precision}, of checkpoint {}", report.source);
     if let Some(policy) = &report.policy {
-        println!("FP8 policy {policy}");
+        let balanced = if report.balanced { ", attention re-balanced" } else { "" };
+        println!("FP8 policy {policy}{balanced}");
     }
     if report.uncalibrated {
         println!("uncalibrated: the FP8 scales are constants, for speed runs only");

@@ -28,6 +28,11 @@ fn a_table_is_measured_and_an_fp8_export_takes_it() {
     assert_eq!(report["layers"]["transformer"], report["layers"]["transformer_2"]);
     let attentions = serde_json::json!({"transformer": 4, "transformer_2": 4});
     assert_eq!(report["attentions"], attentions);
+    assert!(report["balanced"]["transformer"].is_u64(), "{report}");
+    let plain = TINY.path("plain.json");
+    assert!(calibrate(text(&tapped), text(&plain), &["--no-balance"]).status.success());
+    let plain: serde_json::Value = serde_json::from_slice(&fs::read(plain).unwrap()).unwrap();
+    assert_eq!(plain["balance"], serde_json::json!({}));
     assert_eq!(report["not_run"], serde_json::json!([]));
     let left: Vec<_> = fs::read_dir(table.parent().unwrap()).unwrap().collect();
     assert_eq!(left.len(), 1, "{left:?}");

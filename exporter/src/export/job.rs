@@ -14,7 +14,7 @@ use super::{Calibration, ExportError, ExportOptions, ExportReport, small};
 use crate::checkpoint::Checkpoint;
 use crate::inspect::read_manifest;
 use crate::output::{self, Progress};
-use crate::{meter, weights};
+use crate::{balance, meter, weights};
 
 /// Largest file that the disk's own rate is measured with.
 const MAX_PROBE: u64 = 1 << 30;
@@ -35,7 +35,7 @@ impl<'a> Job<'a> {
     /// Decides all of it; nothing is written.
     pub fn new(options: &'a ExportOptions, checkpoint: Checkpoint) -> Result<Self, ExportError> {
         let mut graphs = plan::graphs(&checkpoint, options)?;
-        let mut files = plan::files(&graphs)?;
+        let mut files = plan::files(&graphs, options)?;
         plan::encode(&mut graphs, &files);
         files.extend(plan::tables(&checkpoint, options));
         let source = checkpoint.fingerprint().to_string();
@@ -85,6 +85,13 @@ impl<'a> Job<'a> {
             if found != Some(&expected) {
                 return Err(other("graph (policy, scales, taps or version)", &expected, found));
             }
+        }
+        let expected = balance::hash(self.options);
+        if manifest.balance != expected {
+            let [expected, found] =
+                [expected, manifest.balance].map(|hash| hash.unwrap_or_else(|| "none".into()));
+            let (path, field) = (root.clone(), "re-balancing of attention");
+            return Err(ExportError::OtherExport { path, field, expected, found });
         }
         for (name, bytes) in self.expected_sizes() {
             let found = std::fs::metadata(root.join(&name)).map_or(0, |file| file.len());
@@ -186,6 +193,7 @@ impl<'a> Job<'a> {
             precision: self.options.precision,
             policy: self.policy(),
             uncalibrated: self.uncalibrated(),
+            balance: balance::hash(self.options),
             submodules: Default::default(),
             tables: self.files.iter().filter_map(table).collect(),
             config,

@@ -10,6 +10,7 @@ mod small;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use crate::balance;
 use crate::checkpoint::Checkpoint;
 use crate::inspect::CheckpointReport;
 use crate::output::Progress;
@@ -34,6 +35,7 @@ pub fn export(
     if let Some(Calibration::Table(table)) = &options.calibration {
         table.validate()?;
         table.check_source(checkpoint.fingerprint())?;
+        balance::check(options, &checkpoint)?;
     }
     let job = Job::new(options, checkpoint)?;
     match folder::state(&options.out, &job.identity)? {

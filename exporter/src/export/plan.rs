@@ -7,6 +7,7 @@ use bernini_graphs::models::build;
 use bernini_graphs::{Component, DType, Data, ExternalData, Graph, Precision, Submodule};
 
 use super::{ExportError, ExportOptions};
+use crate::balance;
 use crate::checkpoint::{Checkpoint, StoredType};
 use crate::precision::SubmoduleScales;
 use crate::tables::{self, Table};
@@ -71,7 +72,10 @@ pub fn graphs(
 }
 
 /// Lays out the weights of `graphs`: one file per weights stem.
-pub fn files(graphs: &[PlannedGraph]) -> Result<Vec<PlannedFile>, ExportError> {
+pub fn files(
+    graphs: &[PlannedGraph],
+    options: &ExportOptions,
+) -> Result<Vec<PlannedFile>, ExportError> {
     let mut groups: BTreeMap<&str, Vec<(Submodule, &Graph)>> = BTreeMap::new();
     for PlannedGraph { submodule, graph, .. } in graphs {
         groups.entry(submodule.weights_stem()).or_default().push((*submodule, graph));
@@ -79,8 +83,9 @@ pub fn files(graphs: &[PlannedGraph]) -> Result<Vec<PlannedFile>, ExportError> {
     let file = |group: Vec<(Submodule, &Graph)>| {
         let name = weights_name(group[0].0);
         check_agreement(&name, &group)?;
-        let plan = WeightsPlan::new(group.iter().map(|(_, graph)| *graph));
         let component = group[0].0.component();
+        let fold = |tensor: &str| balance::fold(options, component, tensor);
+        let plan = WeightsPlan::new(group.iter().map(|(_, graph)| *graph), fold);
         Ok(PlannedFile { name, component, table: None, head: vec![], plan })
     };
     groups.into_values().map(file).collect()

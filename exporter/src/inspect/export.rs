@@ -33,6 +33,8 @@ pub struct ExportFolderReport {
     pub policy: Option<String>,
     /// Whether its FP8 scales were never measured.
     pub uncalibrated: bool,
+    /// Whether attentions were re-balanced in its weights.
+    pub balanced: bool,
     /// Submodule stem → bytes of its weights file.
     pub submodules: BTreeMap<String, u64>,
     /// Submodule stem → how many of its layers run in FP8; those with none are left out.
@@ -77,6 +79,7 @@ pub(super) fn report(root: &Path, verify: bool) -> Result<ExportFolderReport, In
         precision: manifest.precision,
         policy: manifest.policy.clone(),
         uncalibrated: manifest.uncalibrated,
+        balanced: manifest.balance.is_some(),
         submodules: manifest.submodules.iter().map(weights).collect(),
         fp8: manifest.submodules.iter().filter_map(fp8).collect(),
         files: listed.len(),

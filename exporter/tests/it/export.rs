@@ -156,6 +156,7 @@ fn fp8_wants_scales_of_this_checkpoint_for_every_layer() {
         cases: vec![],
         submodules,
         attention: BTreeMap::new(),
+        balance: BTreeMap::new(),
     };
     let of = |policy, table, precision| ExportOptions {
         policy: Policy::named(policy).unwrap(),

@@ -121,12 +121,18 @@ impl<'g> Value<'g> {
         })
     }
 
-    /// Largest magnitude of all elements, a scalar.
+    /// Largest magnitudes over all axes but those in `kept`, which remain.
     #[track_caller]
-    pub(crate) fn amax(self) -> Self {
+    pub(crate) fn amax(self, kept: &[usize]) -> Self {
+        let shape = self.shape();
+        let reduced = (0..shape.len()).filter(|axis| !kept.contains(axis));
+        let axes: Vec<i64> = reduced.map(|axis| axis as i64).collect();
+        let axes = integers(self.g, &axes);
         let magnitudes = self.unary("Abs", &[]);
         let keepdims = ("keepdims", Attribute::Int(0));
-        self.g.node("ReduceMax", &[magnitudes], &[keepdims], |p| Ok((p[0].dtype, vec![])))
+        self.g.node("ReduceMax", &[magnitudes, axes], &[keepdims], |p| {
+            Ok((p[0].dtype, kept.iter().map(|&axis| shape[axis].clone()).collect()))
+        })
     }
 
     /// Rows of this table (axis 0) at `indices`, whose shape replaces that axis.
