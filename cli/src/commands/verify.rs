@@ -98,7 +98,7 @@ fn level_a_jobs(
 }
 
 /// What a case comes to.
-fn shape_of(plan: &Plan) -> Shape {
+pub(super) fn shape_of(plan: &Plan) -> Shape {
     let clip = |width: u32, height: u32, frames| Clip {
         width: width as usize,
         height: height as usize,
