@@ -15,6 +15,7 @@ pub mod error;
 pub mod fp8_attention;
 mod pattern;
 mod policy;
+pub mod search;
 mod ssim;
 mod table;
 

@@ -59,6 +59,7 @@ fn dispatch(command: &Command, interrupted: &Arc<AtomicBool>) -> anyhow::Result<
         Command::Export(args) => commands::export(args, interrupted),
         Command::Build(args) => commands::build(args, interrupted),
         Command::Calibrate(args) => commands::calibrate(args, interrupted),
+        Command::Search(args) => commands::search(args, interrupted),
         Command::Run(args) => commands::run(args, interrupted),
         Command::Verify(args) => commands::verify(args, interrupted),
         Command::Bench(args) => commands::bench(args, interrupted),

@@ -44,7 +44,9 @@ pub use dim::Dim;
 pub use dtype::DType;
 pub use error::{BuildError, BuildErrors};
 pub use graph::{Attribute, Data, Graph, Initializer, Layout, Node, Port, Weight};
-pub use onnx::{DOMAIN, DOMAIN_VERSION, ExternalData, IR_VERSION, OPSET};
+pub use onnx::{
+    DOMAIN, DOMAIN_VERSION, ExternalData, IR_VERSION, Layer, OPSET, OnnxFile, OnnxFileError,
+};
 pub use ops::{Conv3d, FP8_HEAD_DIM, concat, zeros};
 pub use precision::{Fp8AttentionScales, Fp8Policy, Fp8Scales, Precision};
 pub use scope::Scope;

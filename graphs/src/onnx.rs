@@ -3,12 +3,16 @@
 //! Field numbers and types are facts of the ONNX specification (onnx.proto, proto2). Weights lie
 //! in an external data file beside the graph; constants made here travel inside it.
 
+mod layers;
+
 use std::collections::BTreeMap;
 
 use prost::Message;
 
 use crate::graph::{Attribute, Data};
 use crate::{Dim, Graph, Initializer, Node, Port};
+
+pub use layers::{Layer, OnnxFile, OnnxFileError};
 
 /// Opset of every graph: the newest one that ONNX Runtime, TensorRT 10.6 and 11 all take.
 pub const OPSET: i64 = 20;

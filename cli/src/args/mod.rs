@@ -5,6 +5,7 @@ mod build;
 mod calibrate;
 mod inputs;
 mod run;
+mod search;
 mod settings;
 mod verify;
 
@@ -18,6 +19,7 @@ pub use build::BuildArgs;
 pub use calibrate::CalibrateArgs;
 pub use inputs::{check_outputs, check_sources, settings};
 pub use run::{RunArgs, RunFlags};
+pub use search::SearchArgs;
 pub use settings::Settings;
 pub use verify::{Level, VerifyArgs};
 
@@ -41,6 +43,8 @@ pub enum Command {
     Build(BuildArgs),
     /// Measure what FP8 scales are made from, by running cases on an export with --taps amax
     Calibrate(Box<CalibrateArgs>),
+    /// Find what can run in FP8 within an error budget, and write the policy
+    Search(Box<SearchArgs>),
     /// Generate a video or an image from an export
     Run(Box<RunArgs>),
     /// Measure how far folder B is from folder A: submodules, steps, frames
@@ -130,7 +134,7 @@ pub struct ExportArgs {
     #[arg(long, value_name = "TABLE", required_if_eq_any([("precision", "fp8"), ("precision", "fp8-f32")]))]
     pub calibration: Option<String>,
     /// What runs in FP8: `default` or `all-fp8` (linear layers), `default-attention` or
-    /// `all-fp8-attention` (attention too), or a JSON file
+    /// `all-fp8-attention` (attention too), or a JSON file, such as `bernini search` writes
     #[arg(long, value_name = "POLICY", default_value = "default")]
     pub policy: String,
     /// Export these submodules only, such as transformer,transformer_context; the checkpoint may

@@ -1,8 +1,7 @@
 //! `bernini calibrate`: what linear layers and attentions meet on real trajectories.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail};
@@ -20,7 +19,7 @@ use serde::Serialize;
 use super::run::{case_name, package};
 use crate::Outcome;
 use crate::args::{CalibrateArgs, RunFlags, check_sources, settings};
-use crate::files::publish;
+use crate::files::{Scratch, publish};
 use crate::progress::Progress;
 
 /// What was measured.
@@ -57,7 +56,7 @@ pub fn calibrate(
     if flags.preset.is_some() && variant == Variant::Renderer {
         bail!("--preset holds settings of the full model; this one is renderer-only");
     }
-    let scratch = Scratch::beside(&flags.output)?;
+    let scratch = Scratch::beside(&flags.output, "frames")?;
     let requests = settings.iter().map(|settings| settings.request(variant));
     let jobs = plan(requests.collect::<anyhow::Result<_>>()?, variant, &scratch)?;
     let source = folder.identity().source;
@@ -83,14 +82,14 @@ fn tapped(folder: &Folder) -> Vec<String> {
 }
 
 /// Checks every request before any runs; the frames of each go to a folder of its own.
-fn plan(
+pub(super) fn plan(
     requests: Vec<Request>,
     variant: Variant,
     scratch: &Scratch,
 ) -> anyhow::Result<Vec<(Request, Plan)>> {
     let count = requests.len();
     let plan = |(index, mut request): (usize, Request)| {
-        request.output = scratch.0.join(format!("{index}/"));
+        request.output = scratch.path().join(format!("{index}/"));
         let checked = check_sources(&request, variant);
         let plan = checked.and_then(|()| Ok(request.plan(variant)?));
         Ok((request, plan.with_context(|| case_name(index, count))?))
@@ -124,7 +123,7 @@ fn open(
 }
 
 /// One measured case in one line.
-fn describe(request: &Request, plan: &Plan) -> String {
+pub(super) fn describe(request: &Request, plan: &Plan) -> String {
     let Request { task_type, seed, num_inference_steps, prompt, .. } = request;
     let Plan { width, height, frames, .. } = plan;
     let size = format!("{width}x{height}x{frames}, {num_inference_steps} steps, seed {seed}");
@@ -164,25 +163,4 @@ fn report(
         println!("not run, so not in the table: {}", report.not_run.join(", "));
     }
     Ok(Outcome::Done)
-}
-
-/// A folder for frames that nobody keeps.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn beside(table: &Path) -> anyhow::Result<Self> {
-        let name = table.file_name().context("-o: expected a file, found a folder")?;
-        let path = table.with_file_name(format!(".{}.frames", name.to_string_lossy()));
-        // What a killed calibration left.
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // A leftover does no harm: the next calibration removes it.
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }

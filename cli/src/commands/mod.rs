@@ -7,6 +7,7 @@ mod doctor;
 mod export;
 mod inspect;
 mod run;
+mod search;
 mod synth;
 mod verify;
 
@@ -17,5 +18,6 @@ pub use doctor::doctor;
 pub use export::export;
 pub use inspect::inspect;
 pub use run::run;
+pub use search::search;
 pub use synth::synth;
 pub use verify::verify;

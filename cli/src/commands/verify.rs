@@ -98,7 +98,7 @@ fn level_a_jobs(
 }
 
 /// What a case comes to.
-fn shape_of(plan: &Plan) -> Shape {
+pub(super) fn shape_of(plan: &Plan) -> Shape {
     let clip = |width: u32, height: u32, frames| Clip {
         width: width as usize,
         height: height as usize,
@@ -182,9 +182,9 @@ fn print_modules(modules: &[ModuleReport]) {
         for group in grouped(&module.outputs) {
             print_output(&group);
         }
-        if let Some(tap) = &module.first_tap {
+        if let Some(first) = &module.first_beyond {
             println!("  first value beyond the limit:");
-            print_output(&(tap.name.clone(), tap));
+            print_output(&(first.name.clone(), first));
         }
     }
 }

@@ -13,4 +13,5 @@ mod inspect;
 mod partial;
 mod pipe;
 mod run;
+mod search;
 mod verify;

@@ -1,6 +1,7 @@
 //! What runs a submodule. The pipeline knows only these traits.
 
 mod onnxruntime;
+mod overlay;
 mod tensorrt;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use bernini_graphs::{DType, Submodule};
 use ndarray::{Array2, ArrayD, Dimension};
 
 pub use onnxruntime::{OnnxRuntime, library as onnxruntime_library};
+pub use overlay::Overlay;
 pub use tensorrt::{EngineError, TensorRt, TensorRtOptions, check_engines};
 
 use crate::memory::MemoryError;

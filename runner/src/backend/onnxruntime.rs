@@ -4,8 +4,8 @@ use std::env;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bernini_graphs::Submodule;
-use bernini_graphs::manifest::PortEntry;
+use bernini_graphs::manifest::{PortEntry, SubmoduleEntry};
+use bernini_graphs::{DType, Layer, OnnxFile, Submodule};
 use ort::environment::Environment;
 use ort::session::{Session as OrtSession, SessionInputValue};
 use ort::value::TensorRef;
@@ -20,6 +20,9 @@ use crate::tensor::Tensor;
 /// Version that `./x setup` installs.
 const VERSION: &str = "1.32.0";
 
+/// Option that says where the weights of a model lie that is not read from a file.
+const WEIGHTS_FOLDER: &str = "session.model_external_initializers_file_folder_path";
+
 /// The library's environment, of which a process may have one.
 static ENVIRONMENT: Mutex<Option<Arc<Environment>>> = Mutex::new(None);
 
@@ -33,6 +36,48 @@ impl OnnxRuntime {
     /// Loads the library; graphs are loaded one by one, when asked for.
     pub fn new(export: Export) -> Result<Self, BackendError> {
         Ok(Self { environment: environment()?, export })
+    }
+
+    /// The layers of a graph, in the order in which they end.
+    pub fn layers(&self, submodule: Submodule) -> Result<Vec<Layer>, BackendError> {
+        Ok(self.file(submodule)?.layers())
+    }
+
+    /// A session that gives the f32 value called `value`, and nothing else.
+    pub fn load_value(
+        &self,
+        submodule: Submodule,
+        value: &str,
+    ) -> Result<Box<dyn Session>, BackendError> {
+        let entry = self.entry(submodule)?;
+        let failed = |e: ort::Error| {
+            let reason = e.to_string();
+            BackendError::OnnxRuntime { submodule, action: "load", reason }
+        };
+        let session = OrtSession::builder(&self.environment)
+            .map_err(failed)?
+            .with_config_entry(WEIGHTS_FOLDER, self.export.folder().to_string_lossy())
+            .map_err(|e| failed(e.into()))?
+            .commit_from_memory(&self.file(submodule)?.with_output(value))
+            .map_err(failed)?;
+        let output = PortEntry { name: value.into(), dtype: DType::F32, shape: vec![] };
+        let (inputs, outputs) = (entry.inputs.clone(), vec![output]);
+        Ok(Box::new(OnnxRuntimeSession { submodule, session, inputs, outputs }))
+    }
+
+    fn entry(&self, submodule: Submodule) -> Result<&SubmoduleEntry, BackendError> {
+        let missing = BackendError::MissingSubmodule { submodule };
+        self.export.manifest().submodules.get(submodule.stem()).ok_or(missing)
+    }
+
+    fn file(&self, submodule: Submodule) -> Result<OnnxFile, BackendError> {
+        let path = self.export.path(&self.entry(submodule)?.graph);
+        let failed = |reason: String| {
+            let reason = format!("{}: {reason}", path.display());
+            BackendError::OnnxRuntime { submodule, action: "load", reason }
+        };
+        let bytes = std::fs::read(&path).map_err(|e| failed(e.to_string()))?;
+        OnnxFile::parse(&bytes).map_err(|e| failed(e.to_string()))
     }
 }
 
@@ -67,8 +112,7 @@ pub fn library() -> Result<PathBuf, BackendError> {
 
 impl Backend for OnnxRuntime {
     fn load(&self, submodule: Submodule) -> Result<Box<dyn Session>, BackendError> {
-        let missing = BackendError::MissingSubmodule { submodule };
-        let entry = self.export.manifest().submodules.get(submodule.stem()).ok_or(missing)?;
+        let entry = self.entry(submodule)?;
         let path = self.export.path(&entry.graph);
         let failed =
             |reason: String| BackendError::OnnxRuntime { submodule, action: "load", reason };

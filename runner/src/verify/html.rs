@@ -59,7 +59,7 @@ fn modules(page: &mut String, modules: &[ModuleReport]) {
     for module in modules {
         let title = format!("{} {}", module.submodule, module.sizes);
         let _ = write!(page, "<tr><th colspan=6>{}", encode_text(&title));
-        for output in module.outputs.iter().chain(&module.first_tap) {
+        for output in module.outputs.iter().chain(&module.first_beyond) {
             let class = if output.passed { "" } else { " class=bad" };
             let [a, b] = output.not_finite;
             let _ = write!(
@@ -171,7 +171,7 @@ mod tests {
             sizes: String::new(),
             outputs,
             passed: false,
-            first_tap: None,
+            first_beyond: None,
         };
         report.add_module(module);
         let step = |step, rel_l2| {

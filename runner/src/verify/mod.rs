@@ -5,6 +5,7 @@
 
 mod case;
 mod error;
+mod first_layer;
 mod frames;
 mod html;
 mod limits;

@@ -8,6 +8,7 @@ use bernini_graphs::taps::{VALUE, is_tap};
 use bernini_graphs::{DType, Submodule};
 use half::bf16;
 
+use super::first_layer::first_layer;
 use super::{Limit, ModuleReport, OutputReport, Side, VerifyError};
 use crate::bench::Job;
 use crate::engines::Engines;
@@ -101,11 +102,14 @@ pub fn module(
         outputs.push(output(submodule, &port.name, &of_a, &of_b, limit)?);
     }
     let passed = outputs.iter().all(|output| output.passed);
-    let first_tap = match passed {
+    let first_beyond = match passed {
         true => None,
-        false => first_tap(submodule, ports, &of_a, &of_b, limit)?,
+        false => match first_tap(submodule, ports, &of_a, &of_b, limit)? {
+            None => first_layer([a, b], submodule, &made_up, limit)?,
+            tap => tap,
+        },
     };
-    Ok(ModuleReport { submodule, sizes: describe(&job.sizes), outputs, passed, first_tap })
+    Ok(ModuleReport { submodule, sizes: describe(&job.sizes), outputs, passed, first_beyond })
 }
 
 /// Inputs that both sides see alike: where one of them takes bf16, values are bf16 values.
@@ -133,7 +137,7 @@ fn shapes(ports: &[PortEntry]) -> String {
 }
 
 /// Measures the output called `name`.
-fn output(
+pub(super) fn output(
     submodule: Submodule,
     name: &str,
     of_a: &BTreeMap<String, Tensor>,

@@ -86,8 +86,9 @@ pub struct ModuleReport {
     pub outputs: Vec<OutputReport>,
     /// Whether every output is within the limits.
     pub passed: bool,
-    /// Where it is not, and both graphs have taps: the first value that is not.
-    pub first_tap: Option<OutputReport>,
+    /// Where it is not: the first value that is not, of both graphs' taps, else of two exports'
+    /// layers, found by bisection.
+    pub first_beyond: Option<OutputReport>,
 }
 
 /// How far a tensor of B is from A's.

@@ -7,7 +7,7 @@ use half::bf16;
 use crate::gpu::Array;
 use crate::onnx::{self, Axis, Value};
 
-const EPS: f32 = 1e-6;
+pub const EPS: f32 = 1e-6;
 const E4M3_MAX: f32 = 448.0;
 /// Smallest and largest token counts and context lengths of the engines.
 const TOKENS: (usize, usize) = (64, 640);
@@ -162,18 +162,36 @@ impl Case {
         }
     }
 
-    pub fn inputs(&self) -> Vec<(&'static str, Array)> {
+    /// Every input: name, shape, values.
+    pub fn values(&self) -> Vec<(&'static str, Vec<usize>, Vec<f32>)> {
         let shapes = Self::shapes(self.kind, self.heads, self.queries, self.keys).into_iter();
-        let bytes = |name: &str| match (name, self.kind) {
-            ("q", _) => bf16_bytes(&self.q),
-            ("k", Kind::SelfAttention) => bf16_bytes(&self.k),
-            ("v", Kind::SelfAttention) => bf16_bytes(&self.v),
-            ("k", Kind::Cross) => bf16_bytes(&heads_first(&self.k, self.heads)),
-            ("v", Kind::Cross) => bf16_bytes(&heads_first(&self.v, self.heads)),
-            ("cos", _) => self.cos.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            _ => self.sin.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        let values = |name: &str| match (name, self.kind) {
+            ("q", _) => self.q.clone(),
+            ("k", Kind::SelfAttention) => self.k.clone(),
+            ("v", Kind::SelfAttention) => self.v.clone(),
+            ("k", Kind::Cross) => heads_first(&self.k, self.heads),
+            ("v", Kind::Cross) => heads_first(&self.v, self.heads),
+            ("cos", _) => self.cos.clone(),
+            _ => self.sin.clone(),
         };
-        shapes.map(|(name, shape)| (name, Array { shape, bytes: bytes(name) })).collect()
+        shapes.map(|(name, shape)| (name, shape, values(name))).collect()
+    }
+
+    /// The inputs as the node takes them.
+    pub fn inputs(&self) -> Vec<(&'static str, Array)> {
+        let array = |(name, shape, values): (_, Vec<usize>, Vec<f32>)| {
+            let bytes = match name {
+                "cos" | "sin" => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+                _ => bf16_bytes(&values),
+            };
+            (name, Array { shape, bytes })
+        };
+        self.values().into_iter().map(array).collect()
+    }
+
+    /// Weights of the norms of queries and keys.
+    pub fn norms(&self) -> [&[f32]; 2] {
+        [&self.norm_q, &self.norm_k]
     }
 }
 

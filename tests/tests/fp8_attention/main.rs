@@ -1,4 +1,5 @@
-//! The FP8 attention plugin on a GPU against its CPU model.
+//! FP8 attention against its model in plain Rust: the graph that stands in for the plugin on the
+//! CPU, and the plugin on a GPU.
 //!
 //! `cargo test -p bernini-tests --features tensorrt --test fp8_attention --no-run` makes one
 //! program, which runs by itself where there is no cargo:
@@ -9,6 +10,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod case;
+mod cpu;
 mod gpu;
 mod onnx;
 

@@ -1,0 +1,128 @@
+//! Candidates: groups of layers in FP8, exported and measured against the reference.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Context;
+use bernini_calibration::search::Group;
+use bernini_calibration::{CalibrationTable, Policy};
+use bernini_exporter::{Calibration, ExportOptions, export};
+use bernini_graphs::Submodule;
+use bernini_graphs::manifest::PrecisionName;
+use bernini_runner::backend::{OnnxRuntime, Overlay};
+use bernini_runner::bench;
+use bernini_runner::export::Export;
+use bernini_runner::pipeline::{Pipeline, Trace};
+use bernini_runner::report::Report;
+use bernini_runner::request::{Plan, Request};
+use bernini_runner::verify::{limits, trajectory};
+
+use super::super::run::case_name;
+use super::super::verify::shape_of;
+use crate::args::ProgressKind;
+use crate::progress::Progress;
+
+/// What every candidate is made from and measured on.
+pub struct Candidates<'a> {
+    pub checkpoint: &'a Path,
+    pub table: CalibrationTable,
+    /// The reference, in f32.
+    pub export: Export,
+    pub jobs: Vec<(Request, Plan)>,
+    /// Where the one candidate lies that there is at a time.
+    pub folder: PathBuf,
+    pub progress: ProgressKind,
+    pub interrupted: &'a AtomicBool,
+}
+
+/// FLOPs of all cases.
+pub struct Flops {
+    pub fp8: f64,
+    pub total: f64,
+}
+
+impl Candidates<'_> {
+    /// Exports what these groups change, with the FP8 values that they would have.
+    pub fn make<'g>(
+        &self,
+        groups: impl IntoIterator<Item = &'g Group> + Clone,
+    ) -> anyhow::Result<Export> {
+        // The last one, whose measurement may have failed.
+        let _ = fs::remove_dir_all(&self.folder);
+        let stems: BTreeSet<&str> =
+            groups.clone().into_iter().flat_map(Group::submodules).collect();
+        let only = stems.into_iter().map(|stem| {
+            let unknown = || format!("calibration table: there is no submodule {stem}");
+            Submodule::from_stem(stem).with_context(unknown)
+        });
+        let options = ExportOptions {
+            policy: Policy::of_groups("candidate", groups),
+            calibration: Some(Calibration::Table(self.table.clone())),
+            only: Some(only.collect::<anyhow::Result<_>>()?),
+            ..ExportOptions::new(self.checkpoint, &self.folder, PrecisionName::Fp8F32)
+        };
+        export(&options, &Progress::new(self.progress), self.interrupted)?;
+        Ok(Export::open(&self.folder)?)
+    }
+
+    /// Runs the cases in f32.
+    pub fn reference(&self) -> anyhow::Result<Vec<(Report, Trace)>> {
+        let backend = OnnxRuntime::new(self.export.clone())?;
+        let pipeline = Pipeline::open(self.export.clone(), Box::new(backend))?;
+        self.run(&pipeline, |_| None)
+    }
+
+    /// Relative L2 of every step of every case on the latents of `reference`; the candidate goes.
+    pub fn errors(
+        &self,
+        candidate: Export,
+        reference: &[(Report, Trace)],
+    ) -> anyhow::Result<Vec<f64>> {
+        let backend = Overlay::new(self.export.clone(), candidate)?;
+        let pipeline = Pipeline::open(self.export.clone(), Box::new(backend))?;
+        let runs = self.run(&pipeline, |case| Some(&reference[case].1))?;
+        // Nothing is gated here, so the limit only has to be one.
+        let limit = limits(PrecisionName::F32, PrecisionName::Fp8F32, None);
+        let mut errors = vec![];
+        for ((report, of_reference), (_, found)) in reference.iter().zip(&runs) {
+            let compared = trajectory(of_reference, found, report.steps_high_noise, &limit)?;
+            errors.extend(compared.steps.iter().map(|step| step.rel_l2));
+        }
+        fs::remove_dir_all(&self.folder).with_context(|| format!("{}", self.folder.display()))?;
+        Ok(errors)
+    }
+
+    fn run<'t>(
+        &self,
+        pipeline: &Pipeline,
+        teacher: impl Fn(usize) -> Option<&'t Trace>,
+    ) -> anyhow::Result<Vec<(Report, Trace)>> {
+        let runs = self.jobs.iter().enumerate().map(|(case, (request, plan))| {
+            let latents = teacher(case).map(|trace| &trace.latents[..]);
+            let progress = Progress::new(self.progress);
+            let run = pipeline.follow(request, plan, latents, &progress, self.interrupted);
+            run.with_context(|| case_name(case, self.jobs.len()))
+        });
+        runs.collect()
+    }
+
+    /// Work of all cases, with the presets' steps, in the submodules that `export` has.
+    pub fn flops(&self, export: &Export) -> anyhow::Result<Flops> {
+        let (planner, boundary) = (export.configs().planner.as_ref(), export.boundary_ratio());
+        let mut sum = Flops { fp8: 0.0, total: 0.0 };
+        for (_, plan) in &self.jobs {
+            for job in bench::jobs(&shape_of(plan), planner, boundary)?.0 {
+                let stem = job.submodule.stem();
+                let Some(entry) = export.manifest().submodules.get(stem) else { continue };
+                let unknown = || format!("{stem}: its FLOPs are no polynomial of its sizes");
+                let flops = entry.work.flops(&job.sizes).with_context(unknown)?;
+                let [fp8, bf16, f32] = flops.map(|flops| flops as f64 * job.runs as f64);
+                sum.fp8 += fp8;
+                sum.total += fp8 + bf16 + f32;
+            }
+        }
+        Ok(sum)
+    }
+}
