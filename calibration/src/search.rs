@@ -200,6 +200,7 @@ mod tests {
                 "transformer_2".into(),
                 BTreeMap::from([("blocks.0.attn1".into(), attention)]),
             )]),
+            balance: BTreeMap::new(),
         }
     }
 
