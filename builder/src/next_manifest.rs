@@ -30,6 +30,7 @@ impl NextManifest {
             precision: export.precision,
             policy: export.policy.clone(),
             uncalibrated: export.uncalibrated,
+            balance: export.balance.clone(),
             tensorrt: compiler.platform().tensorrt,
             gpu: compiler.gpu(),
             workloads: options.workloads.iter().map(|workload| workload.name.clone()).collect(),
@@ -97,7 +98,7 @@ impl NextManifest {
 /// Whether engines of both can stand in one manifest.
 fn same_origin(old: &EnginesManifest, new: &EnginesManifest) -> bool {
     let weights = |m: &EnginesManifest| (m.source.clone(), m.variant, m.precision);
-    let scales = |m: &EnginesManifest| (m.policy.clone(), m.uncalibrated);
+    let scales = |m: &EnginesManifest| (m.policy.clone(), m.uncalibrated, m.balance.clone());
     let platform = |m: &EnginesManifest| {
         (m.tensorrt.clone(), m.gpu.name.clone(), m.gpu.compute_capability.clone())
     };

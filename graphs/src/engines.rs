@@ -30,6 +30,9 @@ pub struct EnginesManifest {
     pub policy: Option<String>,
     /// FP8 only: whether the scales are constants that were never measured.
     pub uncalibrated: bool,
+    /// FP8 only: re-balancing of the weights, as in the export.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balance: Option<String>,
     /// Version of the TensorRT that built every engine, such as `10.6.0`.
     pub tensorrt: String,
     /// The GPU that every engine was built on.

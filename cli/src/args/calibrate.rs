@@ -9,7 +9,7 @@ const REFUSED: [&str; 6] =
     ["print_config", "use_pe", "pe_model", "pe_required", "report", "allow_uncalibrated"];
 
 /// Name of the flag that only `calibrate` has.
-const NO_BALANCE: &str = "no_balance";
+const BALANCE: &str = "balance";
 
 /// The requests to measure.
 #[derive(Debug)]
@@ -36,17 +36,18 @@ impl CalibrateArgs {
         });
         let command =
             command.mut_arg("folder", |arg| arg.help("An export with --taps amax, or its engines"));
-        let no_balance = Arg::new(NO_BALANCE).long("no-balance").action(ArgAction::SetTrue).help(
-            "Leave query and key pairs and value channels as the checkpoint has them, to compare",
+        let balance = Arg::new(BALANCE).long(BALANCE).action(ArgAction::SetTrue).help(
+            "Also re-balance query and key pairs and value channels, for weights whose channels \
+             differ by more than some six octaves",
         );
-        let command = command.arg(no_balance);
+        let command = command.arg(balance);
         REFUSED.into_iter().fold(command, |command, flag| command.mut_arg(flag, |a| a.hide(true)))
     }
 }
 
 impl FromArgMatches for CalibrateArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        Self::checked(RunArgs::from_arg_matches(matches)?, !matches.get_flag(NO_BALANCE))
+        Self::checked(RunArgs::from_arg_matches(matches)?, matches.get_flag(BALANCE))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {

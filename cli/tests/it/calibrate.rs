@@ -28,11 +28,7 @@ fn a_table_is_measured_and_an_fp8_export_takes_it() {
     assert_eq!(report["layers"]["transformer"], report["layers"]["transformer_2"]);
     let attentions = serde_json::json!({"transformer": 4, "transformer_2": 4});
     assert_eq!(report["attentions"], attentions);
-    assert!(report["balanced"]["transformer"].is_u64(), "{report}");
-    let plain = TINY.path("plain.json");
-    assert!(calibrate(text(&tapped), text(&plain), &["--no-balance"]).status.success());
-    let plain: serde_json::Value = serde_json::from_slice(&fs::read(plain).unwrap()).unwrap();
-    assert_eq!(plain["balance"], serde_json::json!({}));
+    assert_eq!(report["balanced"], serde_json::json!({}));
     assert_eq!(report["not_run"], serde_json::json!([]));
     let left: Vec<_> = fs::read_dir(table.parent().unwrap()).unwrap().collect();
     assert_eq!(left.len(), 1, "{left:?}");
@@ -43,6 +39,31 @@ fn a_table_is_measured_and_an_fp8_export_takes_it() {
     let report = succeed(&[&fp8[..], &measured].concat());
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
     assert_eq!((&report["uncalibrated"], &report["policy"]), (&false.into(), &"all-fp8".into()));
+}
+
+#[test]
+fn a_re_balanced_export_is_judged_by_its_steps_and_not_by_its_cached_keys() {
+    let (checkpoint, export) = (TINY.path("checkpoint"), TINY.path("export"));
+    let [tapped, table, fp8] =
+        ["tapped_to_balance", "balance.json", "balanced"].map(|n| TINY.path(n));
+    succeed(&["export", text(&checkpoint), "-o", text(&tapped), "--taps", "amax"]);
+    let result = calibrate(text(&tapped), text(&table), &["--balance", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&result.stdout).unwrap();
+    assert!(report["balanced"]["transformer"].as_u64() > Some(0), "{report}");
+    let target = ["export", text(&checkpoint), "-o", text(&fp8), "--precision", "fp8-f32"];
+    let measured = ["--policy", "all-fp8-attention", "--calibration", text(&table)];
+    succeed(&[&target[..], &measured].concat());
+    let mut arguments = vec!["verify", text(&export), text(&fp8), "--level", "a,b", "--json"];
+    arguments.extend(SMALL.split_whitespace());
+    let result = call(&arguments);
+    let report: serde_json::Value = serde_json::from_slice(&result.stdout).unwrap();
+    assert_eq!(result.status.code(), Some(0), "{report:#}");
+    assert!(report["warnings"].to_string().contains("compared at levels b and c"), "{report:#}");
+    let modules = report["modules"].as_array().unwrap();
+    let expert = |module: &serde_json::Value| {
+        module["submodule"].as_str().unwrap().starts_with("transformer")
+    };
+    assert!(!modules.is_empty() && !modules.iter().any(expert), "{report:#}");
 }
 
 #[test]

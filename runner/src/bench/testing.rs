@@ -42,6 +42,7 @@ pub(super) fn report() -> BenchReport {
         precision: PrecisionName::F32,
         policy: None,
         uncalibrated: false,
+        balance: None,
         gpu: None,
         tensorrt: None,
     };

@@ -36,6 +36,8 @@ pub struct Identity {
     pub policy: Option<String>,
     /// FP8 only: whether its scales were never measured.
     pub uncalibrated: bool,
+    /// FP8 only: hash of the factors by which attentions were re-balanced in its weights.
+    pub balance: Option<String>,
     /// Engines: the GPU that they were built on; none: graphs for the CPU.
     pub gpu: Option<GpuEntry>,
     /// Engines: version of TensorRT.
@@ -112,6 +114,7 @@ impl Folder {
                     precision: manifest.precision,
                     policy: manifest.policy.clone(),
                     uncalibrated: manifest.uncalibrated,
+                    balance: manifest.balance.clone(),
                     gpu: None,
                     tensorrt: None,
                 }
@@ -125,6 +128,7 @@ impl Folder {
                     precision: manifest.precision,
                     policy: manifest.policy.clone(),
                     uncalibrated: manifest.uncalibrated,
+                    balance: manifest.balance.clone(),
                     gpu: Some(manifest.gpu.clone()),
                     tensorrt: Some(manifest.tensorrt.clone()),
                 }

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use bernini_calibration::error::compare;
 use bernini_graphs::manifest::PortEntry;
 use bernini_graphs::taps::{VALUE, is_tap};
-use bernini_graphs::{DType, Submodule};
+use bernini_graphs::{Component, DType, Submodule};
 use half::bf16;
 
 use super::first_layer::first_layer;
+use super::side::same_units;
 use super::{Limit, ModuleReport, OutputReport, Side, VerifyError};
 use crate::bench::Job;
 use crate::engines::Engines;
@@ -27,14 +28,19 @@ pub fn profile_jobs(engines: &Engines) -> Vec<Job> {
     jobs
 }
 
-/// Those of `jobs` whose submodules both folders have, each once.
+/// Those of `jobs` whose submodules both folders have, each once; without the experts where they are
+/// re-balanced differently, as [`check_pair`](super::check_pair) warns.
 ///
 /// # Errors
 /// [`VerifyError::Profile`] where an engine does not have the sizes of a job;
 /// [`VerifyError::Contract`] where the graphs take other things.
 pub fn common_jobs(a: Side<'_>, b: Side<'_>, jobs: Vec<Job>) -> Result<Vec<Job>, VerifyError> {
     let mut common: Vec<Job> = vec![];
-    for job in jobs {
+    let same_units = same_units(a.folder, b.folder);
+    let is_expert = |job: &Job| {
+        matches!(job.submodule.component(), Component::Transformer | Component::Transformer2)
+    };
+    for job in jobs.into_iter().filter(|job| same_units || !is_expert(job)) {
         let (submodule, sizes) = (job.submodule, &job.sizes);
         let (Some(of_a), Some(of_b)) = (a.inputs(submodule), b.inputs(submodule)) else { continue };
         if common.iter().any(|other| (other.submodule, &other.sizes) == (submodule, sizes)) {

@@ -55,11 +55,16 @@ impl<'a> Side<'a> {
 /// # Errors
 /// [`VerifyError::Variants`].
 pub fn check_pair(a: &Folder, b: &Folder) -> Result<Vec<String>, VerifyError> {
+    let same_units = same_units(a, b);
     let [a, b] = [SideReport::new(a), SideReport::new(b)];
     if a.variant != b.variant {
         return Err(VerifyError::Variants { a: a.variant, b: b.variant });
     }
     let mut warnings = vec![];
+    if !same_units {
+        let levels = "experts and their contexts are compared at levels b and c, not at a";
+        warnings.push(format!("A and B differ in re-balanced keys and values: {levels}"));
+    }
     if a.source != b.source {
         warnings.push("A and B come from different checkpoints, so their weights differ".into());
     }
@@ -69,6 +74,12 @@ pub fn check_pair(a: &Folder, b: &Folder) -> Result<Vec<String>, VerifyError> {
         }
     }
     Ok(warnings)
+}
+
+/// Whether cached keys and values of cross attention mean the same in both folders: re-balancing
+/// scales them in a context's graph and undoes it in its expert's.
+pub(super) fn same_units(a: &Folder, b: &Folder) -> bool {
+    a.identity().balance == b.identity().balance
 }
 
 impl SideReport {

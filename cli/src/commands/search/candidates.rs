@@ -1,6 +1,5 @@
 //! Candidates: groups of layers in FP8, exported and measured against the reference.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -9,8 +8,8 @@ use anyhow::Context;
 use bernini_calibration::search::Group;
 use bernini_calibration::{CalibrationTable, Policy};
 use bernini_exporter::{Calibration, ExportOptions, export};
-use bernini_graphs::Submodule;
 use bernini_graphs::manifest::PrecisionName;
+use bernini_graphs::{Component, Submodule};
 use bernini_runner::backend::{OnnxRuntime, Overlay};
 use bernini_runner::bench;
 use bernini_runner::export::Export;
@@ -51,16 +50,22 @@ impl Candidates<'_> {
     ) -> anyhow::Result<Export> {
         // The last one, whose measurement may have failed.
         let _ = fs::remove_dir_all(&self.folder);
-        let stems: BTreeSet<&str> =
-            groups.clone().into_iter().flat_map(Group::submodules).collect();
-        let only = stems.into_iter().map(|stem| {
+        let changed = groups.clone().into_iter().flat_map(Group::submodules).map(|stem| {
             let unknown = || format!("calibration table: there is no submodule {stem}");
             Submodule::from_stem(stem).with_context(unknown)
+        });
+        let changed: Vec<Submodule> = changed.collect::<anyhow::Result<_>>()?;
+        // An expert goes with its context: re-balanced keys and values mean something in both or
+        // in neither.
+        let together = |s: &Submodule| changed.iter().any(|c| c.component() == s.component());
+        let only = Submodule::ALL.into_iter().filter(|submodule| match submodule.component() {
+            Component::Transformer | Component::Transformer2 => together(submodule),
+            _ => changed.contains(submodule),
         });
         let options = ExportOptions {
             policy: Policy::of_groups("candidate", groups),
             calibration: Some(Calibration::Table(self.table.clone())),
-            only: Some(only.collect::<anyhow::Result<_>>()?),
+            only: Some(only.collect()),
             ..ExportOptions::new(self.checkpoint, &self.folder, PrecisionName::Fp8F32)
         };
         export(&options, &Progress::new(self.progress), self.interrupted)?;

@@ -61,6 +61,7 @@ impl EngineFolder {
             precision: PrecisionName::Bf16,
             policy: None,
             uncalibrated: false,
+            balance: None,
             tensorrt: "10.6.0".into(),
             gpu: GpuEntry {
                 name: "NVIDIA H200".into(),
