@@ -16,7 +16,8 @@ static TABLE: LazyLock<PathBuf> = LazyLock::new(|| {
     let (tapped, table) = (TINY.path("search_tapped"), TINY.path("search_table.json"));
     let checkpoint = TINY.path("checkpoint");
     succeed(&["export", text(&checkpoint), "-o", text(&tapped), "--taps", "amax"]);
-    let mut calibrate = vec!["calibrate", text(&tapped), "-o", text(&table)];
+    // Re-balanced, so that a candidate with half of an expert would be far off.
+    let mut calibrate = vec!["calibrate", text(&tapped), "-o", text(&table), "--balance"];
     calibrate.extend(SMALL.split_whitespace());
     succeed(&calibrate);
     table
