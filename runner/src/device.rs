@@ -139,6 +139,21 @@ impl DeviceTensor {
         self.memory.gpu.stream.download(&self.memory.buffer, 0, bytes)
     }
 
+    /// Queues writing `row`, f32, at flat element `offset`; f32 may become bf16.
+    pub(crate) fn write(&self, offset: usize, row: &[f32]) -> Result<(), Error> {
+        let Memory { buffer, gpu } = &*self.memory;
+        if self.dtype == DType::Bf16 {
+            let mut short = vec![bf16::ZERO; row.len()];
+            short.convert_from_f32_slice(row);
+            return gpu.stream.upload(
+                bytemuck::cast_slice(short.reinterpret_cast()),
+                buffer,
+                2 * offset,
+            );
+        }
+        gpu.stream.upload(bytemuck::cast_slice(row), buffer, 4 * offset)
+    }
+
     /// The entries `indices` of axis `axis`, copied on the GPU.
     pub(crate) fn select(&self, axis: usize, indices: &[usize]) -> Result<Self, Error> {
         let gpu = &self.memory.gpu;

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use bernini_graphs::Submodule;
 use serde::Serialize;
 
+use crate::backend::EngineLoad;
+
 /// One stage of the pipeline.
 #[derive(Clone, Debug, Serialize)]
 pub struct Stage {
@@ -69,6 +71,9 @@ pub struct Report {
     pub planner_passes_official: usize,
     /// Experts in the order in which they ran.
     pub experts: Vec<ExpertReport>,
+    /// Engines in the order in which they were loaded; none of those that were loaded before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub loads: Vec<EngineLoad>,
     /// Peak resident memory of the process in bytes.
     pub peak_memory_bytes: u64,
     /// Most GPU memory in use, by any process, if there is a GPU.

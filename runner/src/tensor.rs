@@ -2,7 +2,7 @@
 
 use bernini_graphs::DType;
 use bernini_tensorrt::Error;
-use ndarray::{ArrayD, Axis, IxDyn};
+use ndarray::{ArrayD, ArrayView2, Axis, IxDyn};
 
 use crate::device::DeviceTensor;
 
@@ -59,6 +59,36 @@ impl Tensor {
             Self::Device(tensor) => Self::Device(tensor.select(axis, indices)?),
         })
     }
+
+    /// Overwrites the rows `indices` of each matrix of a float tensor `[matrices, rows, width]` with
+    /// `rows` `[indices, width]`, where it lies.
+    ///
+    /// # Panics
+    /// If the sizes do not fit, or the tensor holds ids.
+    pub(crate) fn set_rows(
+        &mut self,
+        indices: &[usize],
+        rows: ArrayView2<'_, f32>,
+    ) -> Result<(), Error> {
+        let &[matrices, count, width] = self.shape() else { panic!("invariant: rank 3") };
+        for matrix in 0..matrices {
+            for (&index, row) in indices.iter().zip(rows.rows()) {
+                match self {
+                    Self::F32(array) => {
+                        array
+                            .index_axis_mut(Axis(0), matrix)
+                            .index_axis_mut(Axis(0), index)
+                            .assign(&row);
+                    }
+                    Self::I64(_) => panic!("invariant: a float tensor"),
+                    Self::Device(tensor) => {
+                        tensor.write((matrix * count + index) * width, &row.to_vec())?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 impl<D: ndarray::Dimension> From<ndarray::Array<f32, D>> for Tensor {
@@ -91,5 +121,13 @@ mod tests {
         assert!(chosen.is_standard_layout(), "backends read tensors in C order");
         assert_eq!([chosen[[0, 0, 4]], chosen[[1, 1, 3]]], [24.0, 103.0]);
         assert_eq!(tensor.select(1, &[0, 1, 2]).unwrap(), tensor);
+    }
+
+    #[test]
+    fn set_rows_writes_into_every_matrix() {
+        let mut tensor = Tensor::zeros(&[2, 3, 2]);
+        tensor.set_rows(&[2, 0], ndarray::arr2(&[[1.0, 2.0], [3.0, 4.0]]).view()).unwrap();
+        let one = [[3.0, 4.0], [0.0, 0.0], [1.0, 2.0]];
+        assert_eq!(tensor, Tensor::from(ndarray::arr3(&[one, one])));
     }
 }

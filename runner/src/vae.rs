@@ -14,7 +14,8 @@ use crate::tensor::Tensor;
 /// One half of the VAE: the graph of the first chunk, that of the others, and what they remember.
 struct Causal {
     first: Box<dyn Session>,
-    next: Box<dyn Session>,
+    /// Absent where everything is pictures: a folder made for them need not have it.
+    next: Option<Box<dyn Session>>,
     caches: Option<BTreeMap<String, Tensor>>,
 }
 
@@ -22,9 +23,11 @@ impl Causal {
     fn load(
         backend: &dyn Backend,
         first: Submodule,
-        next: Submodule,
+        next: Option<Submodule>,
     ) -> Result<Self, BackendError> {
-        Ok(Self { first: backend.load(first)?, next: backend.load(next)?, caches: None })
+        let first = backend.load(first)?;
+        let next = next.map(|next| backend.load(next)).transpose()?;
+        Ok(Self { first, next, caches: None })
     }
 
     /// Runs the next chunk of the sequence; what it gives beside caches is left in the outputs.
@@ -36,7 +39,8 @@ impl Causal {
                 let named: Vec<_> =
                     caches.iter().map(|(name, cache)| (format!("{CACHE}{name}"), cache)).collect();
                 let feed = named.iter().map(|(name, cache)| (name.as_str(), *cache));
-                self.next.run(&feed.chain([(input, &chunk)]).collect::<Vec<_>>())?
+                let next = self.next.as_mut().expect("invariant: loaded for clips");
+                next.run(&feed.chain([(input, &chunk)]).collect::<Vec<_>>())?
             }
         };
         self.caches = Some(outputs.take_prefixed(NEXT));
@@ -60,9 +64,11 @@ pub struct VaeEncoder {
 }
 
 impl VaeEncoder {
-    /// Loads the encoder; later chunks hold `chunk` frames (the VAE's temporal factor, 4).
-    pub fn load(backend: &dyn Backend, chunk: usize) -> Result<Self, BackendError> {
-        let causal = Causal::load(backend, Submodule::VaeEncoderFirst, Submodule::VaeEncoderNext)?;
+    /// Loads the encoder, of `clips` or of pictures alone; later chunks of a clip hold `chunk` frames
+    /// (the VAE's temporal factor, 4).
+    pub fn load(backend: &dyn Backend, chunk: usize, clips: bool) -> Result<Self, BackendError> {
+        let next = clips.then_some(Submodule::VaeEncoderNext);
+        let causal = Causal::load(backend, Submodule::VaeEncoderFirst, next)?;
         Ok(Self { causal, chunk, pending: vec![], running: None, latents: vec![] })
     }
 
@@ -107,9 +113,10 @@ pub struct VaeDecoder {
 }
 
 impl VaeDecoder {
-    /// Loads the decoder.
-    pub fn load(backend: &dyn Backend) -> Result<Self, BackendError> {
-        let causal = Causal::load(backend, Submodule::VaeDecoderFirst, Submodule::VaeDecoderNext)?;
+    /// Loads the decoder, of `clips` or of pictures alone.
+    pub fn load(backend: &dyn Backend, clips: bool) -> Result<Self, BackendError> {
+        let next = clips.then_some(Submodule::VaeDecoderNext);
+        let causal = Causal::load(backend, Submodule::VaeDecoderFirst, next)?;
         Ok(Self { causal })
     }
 
@@ -167,4 +174,43 @@ fn to_pictures(frames: &Array5<f32>) -> Vec<RgbImage> {
         RgbImage::from_raw(w as u32, h as u32, pixels).expect("invariant: three bytes a pixel")
     };
     (0..t).into_par_iter().map(picture).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::package::Package;
+    use crate::request::{Plan, Request};
+
+    /// A folder made for pictures: it holds what the first chunk needs.
+    struct Pictures;
+
+    impl Backend for Pictures {
+        fn load(&self, submodule: Submodule) -> Result<Box<dyn Session>, BackendError> {
+            match submodule {
+                Submodule::VaeEncoderFirst | Submodule::VaeDecoderFirst => Ok(Box::new(Idle)),
+                submodule => Err(BackendError::MissingSubmodule { submodule }),
+            }
+        }
+
+        fn check(&self, _: &Request, _: &Plan, _: &Package) -> Result<(), BackendError> {
+            Ok(())
+        }
+    }
+
+    struct Idle;
+
+    impl Session for Idle {
+        fn run(&mut self, _: &[(&str, &Tensor)]) -> Result<Outputs, BackendError> {
+            Ok(Outputs::new(Submodule::VaeDecoderFirst, BTreeMap::new()))
+        }
+    }
+
+    #[test]
+    fn pictures_need_no_graph_of_later_chunks() {
+        assert!(VaeEncoder::load(&Pictures, 4, false).is_ok());
+        assert!(VaeDecoder::load(&Pictures, false).is_ok());
+        assert!(VaeEncoder::load(&Pictures, 4, true).is_err());
+        assert!(VaeDecoder::load(&Pictures, true).is_err());
+    }
 }

@@ -92,6 +92,12 @@ impl Context {
         Ok(())
     }
 
+    /// Lets go of the activation memory; the next run needs it anew.
+    pub fn release_memory(&mut self) {
+        self.memory = None;
+        self.checked = false;
+    }
+
     fn pass_memory(&self) {
         if let Some(memory) = &self.memory {
             let bytes = i64::try_from(memory.len()).unwrap_or(i64::MAX);
@@ -147,6 +153,12 @@ impl Context {
         self.slots[slot].bound = Some((buffer, offset));
         self.checked = false;
         Ok(())
+    }
+
+    /// Lets go of every bound buffer; the next run needs them anew.
+    pub fn release_tensors(&mut self) {
+        self.slots.iter_mut().for_each(|slot| slot.bound = None);
+        self.checked = false;
     }
 
     /// Queues one run on the stream. Every tensor must be bound with room for its current shape.

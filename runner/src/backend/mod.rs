@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use bernini_graphs::manifest::PortEntry;
 use bernini_graphs::{DType, Submodule};
 use ndarray::{Array2, ArrayD, Dimension};
+use serde::Serialize;
 
 pub use onnxruntime::{OnnxRuntime, library as onnxruntime_library};
 pub use overlay::Overlay;
@@ -30,6 +31,11 @@ pub trait Backend {
 
     /// Refuses a request, whose `plan` is its own, that cannot run here; touches no weights.
     fn check(&self, request: &Request, plan: &Plan, package: &Package) -> Result<(), BackendError>;
+
+    /// Begins to fetch what a request, whose `plan` is its own, will load.
+    fn expect(&self, request: &Request, plan: &Plan, package: &Package) {
+        let _ = (request, plan, package);
+    }
 
     /// The tensor where sessions read it without a copy: for what is fed in again and again.
     fn resident(&self, tensor: Tensor) -> Result<Tensor, BackendError> {
@@ -62,6 +68,23 @@ pub struct DeviceUse {
     pub seconds: BTreeMap<Submodule, f64>,
     /// Most memory in use, by any process, in bytes.
     pub peak_memory_bytes: u64,
+    /// Engines that were loaded, in that order.
+    pub loads: Vec<EngineLoad>,
+}
+
+/// How an engine came to the GPU.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EngineLoad {
+    /// Stem of the submodule.
+    pub name: &'static str,
+    /// Bytes of the plan.
+    pub bytes: u64,
+    /// Seconds of reading and hashing the plan, maybe while the GPU did something else.
+    pub read_seconds: f64,
+    /// Seconds in which nothing was done but wait for the plan.
+    pub waited_seconds: f64,
+    /// Seconds in which TensorRT brought it to the GPU.
+    pub deserialize_seconds: f64,
 }
 
 /// One loaded submodule.

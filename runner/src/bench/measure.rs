@@ -186,7 +186,7 @@ mod tests {
         fn device_use(&self) -> Result<Option<DeviceUse>, BackendError> {
             let runs = self.0.get();
             let seconds = [(Submodule::Transformer, f64::from(runs))].into();
-            Ok(Some(DeviceUse { seconds, peak_memory_bytes: runs.into() }))
+            Ok(Some(DeviceUse { seconds, peak_memory_bytes: runs.into(), loads: vec![] }))
         }
     }
 

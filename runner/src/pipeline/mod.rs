@@ -156,6 +156,7 @@ impl Pipeline {
     ) -> Result<(Report, Option<Trace>), RunError> {
         let start = Instant::now();
         self.backend.check(request, plan, &self.package)?;
+        self.backend.expect(request, plan, &self.package);
         let report = Report {
             frames: plan.frames,
             width: plan.width,
@@ -195,6 +196,7 @@ impl Run<'_> {
             self.report.add_gpu(submodule, seconds);
         }
         self.report.peak_gpu_memory_bytes = Some(used.peak_memory_bytes);
+        self.report.loads.extend(used.loads);
         Ok(Some(used.seconds.values().sum()))
     }
 

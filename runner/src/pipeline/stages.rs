@@ -54,8 +54,10 @@ impl Run<'_> {
         }
         self.progress.begin("vae encode", plan.sources.iter().map(frames).sum());
         let chunk = self.pipeline.package.configs().vae.temporal_factor();
+        let (backend, clips) =
+            (&*self.pipeline.backend, plan.sources.iter().any(|source| frames(source) > 1));
         let mut encoder =
-            self.report.time("load", 0, || VaeEncoder::load(&*self.pipeline.backend, chunk))?;
+            self.report.time("load", 0, || VaeEncoder::load(backend, chunk, clips))?;
         let mut sources = vec![];
         for source in &plan.sources {
             let start = Instant::now();
@@ -85,8 +87,8 @@ impl Run<'_> {
     pub(super) fn decode(&mut self, latents: &Array4<f32>) -> Result<(), RunError> {
         let (request, plan) = (self.request, self.plan);
         self.progress.begin("vae decode", plan.frames);
-        let mut decoder =
-            self.report.time("load", 0, || VaeDecoder::load(&*self.pipeline.backend))?;
+        let (backend, clips) = (&*self.pipeline.backend, plan.frames > 1);
+        let mut decoder = self.report.time("load", 0, || VaeDecoder::load(backend, clips))?;
         let mut sink = BackgroundSink::create(
             &request.output,
             plan.frames,

@@ -6,7 +6,7 @@ use bernini_graphs::config::PlannerConfig;
 use bernini_graphs::submodule::planner_lm::{
     BIAS, EMBEDS, HIDDEN, KEYS, PAST_KEYS, PAST_VALUES, ROPE_COS, ROPE_SIN, VALUES,
 };
-use ndarray::{Array3, Axis, stack};
+use ndarray::{Array2, Array3, Axis, stack};
 
 use super::mask::{prefix_bias, target_bias};
 use super::positions::{mrope, positions};
@@ -42,6 +42,18 @@ pub(super) struct Behind {
     bias: Tensor,
 }
 
+/// Hidden states of a pass that may still run.
+pub(super) struct Hidden(Outputs);
+
+impl Hidden {
+    /// Those of the tokens `rows`, f32 `[branches, rows, hidden_size]`; waits for the pass. Other
+    /// rows stay where they were computed.
+    pub(super) fn rows(mut self, rows: &[usize]) -> Result<Array3<f32>, BackendError> {
+        self.0.select(HIDDEN, 1, rows)?;
+        self.0.take_f32(HIDDEN)
+    }
+}
+
 impl LanguageModel {
     pub(super) fn load(
         backend: &dyn Backend,
@@ -65,7 +77,7 @@ impl LanguageModel {
         let rope = self.rope(streams, longest, |stream| stream.prefix().collect());
         let bias = prefix_bias(streams);
         let past = [nothing.clone(), nothing];
-        let mut outputs = self.run(embeds, &Behind { past, rope, bias: bias.into() })?;
+        let mut outputs = self.run(&embeds.into(), &Behind { past, rope, bias: bias.into() })?;
         Ok(Prefix {
             hidden: outputs.take_f32(HIDDEN)?,
             keys: outputs.take(KEYS)?,
@@ -91,17 +103,26 @@ impl LanguageModel {
         })
     }
 
-    /// Hidden states of the tokens `rows` of the target, f32 `[branches, rows, hidden_size]`; its
-    /// embeddings are `[branches, target, hidden_size]`. Other rows stay where they were computed.
+    /// Embeddings of the target f32 `[tokens, hidden_size]`, for `branches` branches, where
+    /// [`Self::target`] reads them: `[branches, tokens, hidden_size]`.
+    pub(super) fn target_embeds(
+        &self,
+        branches: usize,
+        target: &Array2<f32>,
+    ) -> Result<Tensor, BackendError> {
+        let (tokens, width) = target.dim();
+        let embeds = target.broadcast((branches, tokens, width));
+        let embeds = embeds.expect("invariant: a leading axis broadcasts").to_owned();
+        self.session.resident(EMBEDS, embeds.into())
+    }
+
+    /// Queues a pass of the target, whose embeddings are `[branches, target, hidden_size]`.
     pub(super) fn target(
         &mut self,
         behind: &Behind,
-        embeds: Array3<f32>,
-        rows: &[usize],
-    ) -> Result<Array3<f32>, BackendError> {
-        let mut outputs = self.run(embeds, behind)?;
-        outputs.select(HIDDEN, 1, rows)?;
-        outputs.take_f32(HIDDEN)
+        embeds: &Tensor,
+    ) -> Result<Hidden, BackendError> {
+        self.run(embeds, behind).map(Hidden)
     }
 
     /// Rotary tables `[branches, longest, head_dim / 2]` of the tokens that `choose` picks.
@@ -122,19 +143,18 @@ impl LanguageModel {
                 mrope(&chosen, c.head_dim(), c.rope_theta, c.rope_scaling.mrope_section)
             })
             .collect();
-        let joined = |part: fn(&Rope) -> &ndarray::Array2<f32>| {
+        let joined = |part: fn(&Rope) -> &Array2<f32>| {
             let views: Vec<_> = tables.iter().map(|table| part(table).view()).collect();
             Tensor::from(stack(Axis(0), &views).expect("invariant: tables of one size"))
         };
         [joined(|table| &table.cos), joined(|table| &table.sin)]
     }
 
-    fn run(&mut self, embeds: Array3<f32>, behind: &Behind) -> Result<Outputs, BackendError> {
-        self.passes += embeds.dim().0;
-        let embeds = Tensor::from(embeds);
+    fn run(&mut self, embeds: &Tensor, behind: &Behind) -> Result<Outputs, BackendError> {
+        self.passes += embeds.shape()[0];
         let Behind { past: [past_keys, past_values], rope: [cos, sin], bias } = behind;
         self.session.run(&[
-            (EMBEDS, &embeds),
+            (EMBEDS, embeds),
             (ROPE_COS, cos),
             (ROPE_SIN, sin),
             (PAST_KEYS, past_keys),

@@ -14,7 +14,7 @@ use super::maskgit::{RevealSteps, reveal_order};
 use super::stream::{Branch, PlannerText, TokenStream, Visual};
 use super::tokenizer::QwenTokenizer;
 use super::{PlannerError, TargetGeometry};
-use crate::backend::{Backend, Session};
+use crate::backend::{Backend, BackendError, Session};
 use crate::noise::TorchRng;
 use crate::text_encoder::EmbeddingTable;
 
@@ -143,6 +143,7 @@ impl<'a> Planner<'a> {
         let sampler = Sampler { schedule: FlowSchedule::new(steps, shift), guidance };
         let mut rng = after_packing(settings.seed, brief.target.placeholder.tokens());
         let mut target = self.mask_token.rows(&vec![0; tokens])?;
+        let mut embeds = self.language_model.target_embeds(guided.len(), &target)?;
         let order = reveal_order(settings.seed, tokens);
         let reveals: Vec<_> = RevealSteps::new(order, settings.planning_step).collect();
         let most = reveals.iter().map(Vec::len).max().unwrap_or(0);
@@ -155,9 +156,16 @@ impl<'a> Planner<'a> {
                 behind = self.behind(&branches, &guided, &prefix)?;
             }
             if !reveal.is_empty() {
-                let rows = repeated(&reveal, most);
-                let hidden = self.target_hidden(guided.len(), &target, &rows, &behind)?;
-                self.draw(&sampler, &mut rng, &hidden, &reveal, &mut target)?;
+                let hidden = self.language_model.target(&behind, &embeds)?;
+                // Drawn while the GPU runs that pass.
+                let noise = noise(&mut rng, reveal.len(), [most, target.ncols()]);
+                let hidden = hidden.rows(&repeated(&reveal, most))?;
+                let hidden: Vec<_> = hidden.outer_iter().map(|rows| rows.to_owned()).collect();
+                let drawn = self.head.draw(&sampler, noise, &hidden)?;
+                embeds.set_rows(&reveal, drawn.view()).map_err(BackendError::from)?;
+                for (&token, row) in reveal.iter().zip(drawn.rows()) {
+                    target.row_mut(token).assign(&row);
+                }
             }
             step();
         }
@@ -219,42 +227,6 @@ impl<'a> Planner<'a> {
         Ok(self.language_model.behind(self.backend, &streams, chosen, prefix)?)
     }
 
-    /// Hidden states `[branches, rows, hidden_size]` of `rows` of the same `target` in each branch.
-    fn target_hidden(
-        &mut self,
-        branches: usize,
-        target: &Array2<f32>,
-        rows: &[usize],
-        behind: &Behind,
-    ) -> Result<Array3<f32>, PlannerError> {
-        let (tokens, width) = target.dim();
-        let embeds = target.broadcast((branches, tokens, width));
-        let embeds = embeds.expect("invariant: a leading axis broadcasts").to_owned();
-        Ok(self.language_model.target(behind, embeds, rows)?)
-    }
-
-    /// Draws the embeddings of the tokens `reveal` of `target` `[tokens, hidden_size]`, given
-    /// hidden states `[branches, rows, hidden_size]` that begin with theirs; other rows are drawn
-    /// from zeros and forgotten.
-    fn draw(
-        &mut self,
-        sampler: &Sampler,
-        rng: &mut TorchRng,
-        hidden: &Array3<f32>,
-        reveal: &[usize],
-        target: &mut Array2<f32>,
-    ) -> Result<(), PlannerError> {
-        let mut noise = Array2::zeros((hidden.dim().1, target.ncols()));
-        let hidden: Vec<_> = hidden.outer_iter().map(|rows| rows.to_owned()).collect();
-        let values = rng.randn(reveal.len() * target.ncols());
-        noise.iter_mut().zip(values).for_each(|(place, value)| *place = value);
-        let drawn = self.head.draw(sampler, noise, &hidden)?;
-        for (&token, row) in reveal.iter().zip(drawn.rows()) {
-            target.row_mut(token).assign(&row);
-        }
-        Ok(())
-    }
-
     /// One more pass over the finished target, and the rows of all contexts.
     fn contexts(
         &mut self,
@@ -265,7 +237,8 @@ impl<'a> Planner<'a> {
         let [cond, uncond] = [Branch::Cond, Branch::Uncond].map(|b| branches.index(b));
         let behind = self.behind(branches, &[cond], prefix)?;
         let rows: Vec<_> = (0..target.nrows()).collect();
-        let hidden = self.target_hidden(1, &target, &rows, &behind)?;
+        let embeds = self.language_model.target_embeds(1, &target)?;
+        let hidden = self.language_model.target(&behind, &embeds)?.rows(&rows)?;
         let stream = &branches.streams[cond];
         let (start, kept) = (stream.target.start, stream.prefix_len());
         let own = prefix.hidden.index_axis(Axis(0), cond);
@@ -301,6 +274,15 @@ impl<'a> Planner<'a> {
 fn repeated(reveal: &[usize], count: usize) -> Vec<usize> {
     let last = reveal.last().into_iter().cycle();
     reveal.iter().chain(last).take(count).copied().collect()
+}
+
+/// Standard normals for the first `rows` rows of a matrix of this `shape`; the others are zeros, and
+/// what is drawn from them is forgotten.
+fn noise(rng: &mut TorchRng, rows: usize, shape: [usize; 2]) -> Array2<f32> {
+    let mut noise = Array2::zeros(shape);
+    let values = rng.randn(rows * shape[1]);
+    noise.iter_mut().zip(values).for_each(|(place, value)| *place = value);
+    noise
 }
 
 /// torch's generator after the draws that the official code makes and throws away.

@@ -143,3 +143,22 @@ fn a_context_keeps_its_buffers() {
     drop(context);
     assert_eq!(Arc::strong_count(&memory), 1);
 }
+
+#[test]
+fn a_context_that_lets_go_of_its_buffers_runs_again_once_it_has_new_ones() {
+    let mut context = ready();
+    let (x, memory) = (buffer(0x3000, 24), buffer(0x5000, 100));
+    context.bind("x", x.clone(), 0).expect("bound");
+    context.set_memory(memory.clone()).expect("enough");
+    context.enqueue(&stream()).expect("runs");
+    context.release_tensors();
+    context.release_memory();
+    assert_eq!((Arc::strong_count(&x), Arc::strong_count(&memory)), (1, 1));
+    let not_bound = |tensor: &str| Error::NotBound { tensor: tensor.into() };
+    assert_eq!(refused(context.enqueue(&stream())), not_bound("x"));
+    context.bind("x", x, 0).expect("bound");
+    context.bind("y", buffer(0x6000, 20), 0).expect("bound");
+    assert_eq!(refused(context.enqueue(&stream())), not_bound("activation memory"));
+    context.set_memory(memory).expect("enough");
+    context.enqueue(&stream()).expect("runs; shapes are kept");
+}

@@ -72,6 +72,18 @@ impl Binding {
         Ok(())
     }
 
+    /// Lets go of the activation buffer; the next run needs one.
+    pub(super) fn release_activations(&mut self) {
+        self.context.release_memory();
+        self.activations = None;
+    }
+
+    /// Lets go of every tensor's buffer; the next run binds them anew.
+    pub(super) fn release_tensors(&mut self) {
+        self.context.release_tensors();
+        self.bound.clear();
+    }
+
     /// Uses `buffer` for a tensor.
     pub(super) fn bind(&mut self, name: &str, buffer: &Arc<Buffer>) -> Result<(), Error> {
         if self.bound.get(name).is_none_or(|known| !Arc::ptr_eq(known, buffer)) {

@@ -4,7 +4,9 @@
 mod binding;
 mod checks;
 mod error;
+mod loaded;
 mod needs;
+mod plans;
 mod pool;
 mod residency;
 mod session;
@@ -21,6 +23,7 @@ use bernini_tensorrt::{PluginLibrary, Runtime, TensorRt as Library};
 
 pub use error::EngineError;
 pub use needs::check_engines;
+use needs::loads;
 
 use super::{Backend, BackendError, DeviceUse, Session};
 use crate::device::Gpu;
@@ -73,14 +76,20 @@ impl Backend for TensorRt {
     fn load(&self, submodule: Submodule) -> Result<Box<dyn Session>, BackendError> {
         let missing = BackendError::MissingSubmodule { submodule };
         let entry = self.shared.engines.engine(submodule).ok_or(missing)?;
-        let (engine, user) = self.shared.engine(submodule, entry)?;
-        self.shared.grow_activations(submodule, &engine)?;
+        let loaded = self.shared.engine(submodule, entry)?;
         let (shared, entry) = (Rc::clone(&self.shared), entry.clone());
-        Ok(Box::new(TensorRtSession::new(shared, submodule, entry, engine, user)))
+        Ok(Box::new(TensorRtSession::new(shared, submodule, entry, loaded)))
     }
 
     fn check(&self, request: &Request, plan: &Plan, package: &Package) -> Result<(), BackendError> {
         check_engines(request, plan, package, &self.shared.engines)
+    }
+
+    fn expect(&self, request: &Request, plan: &Plan, package: &Package) {
+        // A request that cannot run says so where it is checked.
+        if let Ok(needed) = loads(request, plan, package) {
+            self.shared.expect(needed);
+        }
     }
 
     fn resident(&self, tensor: Tensor) -> Result<Tensor, BackendError> {

@@ -16,6 +16,24 @@ use crate::scheduler::Scheduler;
 /// Pixels along a side of a latent.
 const LATENT_STRIDE: u32 = 8;
 
+/// Every submodule, in the order in which the pipeline loads them.
+const LOADS: [Submodule; Submodule::ALL.len()] = [
+    Submodule::TextEncoder,
+    Submodule::Vision,
+    Submodule::PlannerLm,
+    Submodule::PredVit,
+    Submodule::FlowHead,
+    Submodule::ProjGen,
+    Submodule::VaeEncoderFirst,
+    Submodule::VaeEncoderNext,
+    Submodule::TransformerContext,
+    Submodule::Transformer,
+    Submodule::Transformer2Context,
+    Submodule::Transformer2,
+    Submodule::VaeDecoderFirst,
+    Submodule::VaeDecoderNext,
+];
+
 /// Refuses a request, whose `plan` is its own, that lacks an engine or a profile.
 ///
 /// Sizes that depend on the prompt are left to the stage that knows them.
@@ -37,6 +55,17 @@ pub fn check_engines(
         require(submodule, &entry.profiles, &sizes, &workload)?;
     }
     Ok(())
+}
+
+/// The submodules that a request loads, in the order in which the pipeline does.
+pub(super) fn loads(
+    request: &Request,
+    plan: &Plan,
+    package: &Package,
+) -> Result<Vec<Submodule>, RequestError> {
+    let needed: BTreeSet<_> =
+        needs(request, plan, package)?.into_iter().map(|(submodule, _)| submodule).collect();
+    Ok(LOADS.into_iter().filter(|submodule| needed.contains(submodule)).collect())
 }
 
 /// What `bernini build --workload` calls a plan: the target, then its sources.
@@ -176,6 +205,24 @@ mod tests {
         assert!(matches!(error, BackendError::MissingSubmodule { submodule: s } if s == submodule));
         let one_step = Request { num_inference_steps: 1, ..request() };
         check(&missing, &one_step, &plan(&[])).unwrap();
+    }
+
+    #[test]
+    fn what_is_read_ahead_is_what_runs_in_pipeline_order() {
+        let engines = EngineFolder::new();
+        let package = Engines::open(engines.path()).unwrap().package().unwrap();
+        let stems = |request: &Request, plan: &Plan| -> Vec<_> {
+            loads(request, plan, &package).unwrap().into_iter().map(Submodule::stem).collect()
+        };
+        let one_step = Request { num_inference_steps: 1, ..request() };
+        let picture = Plan { frames: 1, ..plan(&[(832, 480, 1)]) };
+        let high = ["transformer_context", "transformer"];
+        assert_eq!(
+            stems(&one_step, &picture),
+            [&["text_encoder", "vae_encoder_first"], &high[..], &["vae_decoder_first"]].concat()
+        );
+        assert_eq!(stems(&request(), &plan(&[])).len(), 7);
+        assert_eq!(LOADS.into_iter().collect::<BTreeSet<_>>(), Submodule::ALL.into());
     }
 
     #[test]

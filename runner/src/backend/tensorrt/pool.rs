@@ -15,6 +15,11 @@ impl<T> Default for Pool<T> {
 }
 
 impl<T> Pool<T> {
+    /// Bytes of all pieces.
+    pub(super) fn bytes(&self) -> usize {
+        self.pieces.iter().map(|(bytes, _)| bytes).sum()
+    }
+
     /// The smallest free piece of at least `bytes`, else a new one, for which free pieces that are
     /// too small make room.
     pub(super) fn take<E>(
@@ -68,7 +73,7 @@ mod tests {
         assert_eq!((made, pool.pieces.len()), (2, 1));
         drop(large);
         assert_eq!(*take(&mut pool, 7, &mut made), 2);
-        assert_eq!(made, 2);
+        assert_eq!((made, pool.bytes()), (2, 30));
     }
 
     #[test]

@@ -3,16 +3,19 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bernini_graphs::Submodule;
 use bernini_graphs::engines::EngineEntry;
 use bernini_tensorrt::cuda::{Buffer, Event};
-use bernini_tensorrt::{Engine, Error, Runtime};
+use bernini_tensorrt::{Error, Runtime};
 
 use super::EngineError;
-use super::checks::{check_contract, read_plan};
+use super::checks::check_contract;
+use super::loaded::Loaded;
+use super::plans::Plans;
 use super::residency::{Resident, available, evictions};
-use crate::backend::{BackendError, DeviceUse};
+use crate::backend::{BackendError, DeviceUse, EngineLoad};
 use crate::device::{Gpu, Memory};
 use crate::engines::Engines;
 
@@ -20,24 +23,24 @@ use crate::engines::Engines;
 pub(super) struct Shared {
     pub engines: Engines,
     pub gpu: Gpu,
-    loaded: RefCell<Vec<Loaded>>,
+    plans: Plans,
+    residents: RefCell<Vec<Holder>>,
     activations: RefCell<Option<Arc<Buffer>>>,
     runtime: Runtime,
     limit: Option<u64>,
     free_at_start: u64,
     runs: RefCell<Vec<TimedRun>>,
+    loads: RefCell<Vec<EngineLoad>>,
     peak: Cell<u64>,
     /// Counts loads, so that the longest unused engine is known.
     clock: Cell<u64>,
 }
 
-struct Loaded {
+/// An engine that stays loaded; in use while others hold it, too.
+struct Holder {
     submodule: Submodule,
-    engine: Engine,
-    bytes: u64,
+    loaded: Rc<RefCell<Loaded>>,
     last_used: u64,
-    /// Held by every session of the engine.
-    users: Rc<()>,
 }
 
 /// One run of an engine between two points of the stream.
@@ -56,56 +59,78 @@ impl Shared {
     ) -> Result<Self, Error> {
         let memory = gpu.device.memory()?;
         Ok(Self {
+            plans: Plans::new(engines.clone()),
             engines,
-            loaded: RefCell::default(),
+            residents: RefCell::default(),
             activations: RefCell::default(),
             runtime,
             limit,
             free_at_start: memory.free as u64,
             runs: RefCell::default(),
+            loads: RefCell::default(),
             peak: Cell::new((memory.total - memory.free) as u64),
             clock: Cell::default(),
             gpu,
         })
     }
 
-    /// The engine, loaded if it is not, and what marks it as in use while it is held.
+    /// The engine, loaded if it is not; in use while the result is held.
     pub(super) fn engine(
         &self,
         submodule: Submodule,
         entry: &EngineEntry,
-    ) -> Result<(Engine, Rc<()>), BackendError> {
+    ) -> Result<Rc<RefCell<Loaded>>, BackendError> {
         self.clock.set(self.clock.get() + 1);
-        if let Some(known) = self.loaded.borrow_mut().iter_mut().find(|l| l.submodule == submodule)
-        {
-            known.last_used = self.clock.get();
-            return Ok((known.engine.clone(), Rc::clone(&known.users)));
+        let last_used = self.clock.get();
+        let mut residents = self.residents.borrow_mut();
+        if let Some(known) = residents.iter_mut().find(|known| known.submodule == submodule) {
+            known.last_used = last_used;
+            return Ok(Rc::clone(&known.loaded));
         }
+        drop(residents);
         let growth = entry.activation_bytes.saturating_sub(self.activation_bytes());
         self.make_room(submodule, entry.plan.bytes, growth)?;
-        let plan = read_plan(&self.engines.path(&entry.plan), &entry.plan)?;
+        let start = Instant::now();
+        let plan = self.plans.take(submodule, entry)?;
+        let waited_seconds = start.elapsed().as_secs_f64();
+        let start = Instant::now();
         let failed = |source| EngineError::TensorRt { submodule, source };
-        let engine = self.runtime.deserialize(&plan).map_err(failed)?;
+        let engine = self.runtime.deserialize(&plan.bytes).map_err(failed)?;
+        self.loads.borrow_mut().push(EngineLoad {
+            name: submodule.stem(),
+            bytes: entry.plan.bytes,
+            read_seconds: plan.read_seconds,
+            waited_seconds,
+            deserialize_seconds: start.elapsed().as_secs_f64(),
+        });
+        drop(plan);
         check_contract(submodule, entry, &engine.tensors(), engine.profiles())?;
         self.note_memory()?;
-        let users = Rc::new(());
-        let (last_used, bytes) = (self.clock.get(), entry.plan.bytes);
-        let loaded = Loaded { submodule, engine, bytes, last_used, users };
-        let found = (loaded.engine.clone(), Rc::clone(&loaded.users));
-        self.loaded.borrow_mut().push(loaded);
-        Ok(found)
+        let loaded = Loaded::new(submodule, engine, entry.plan.bytes);
+        self.grow_activations(submodule, loaded.activation_bytes())?;
+        let loaded = Rc::new(RefCell::new(loaded));
+        let holder = Holder { submodule, loaded: Rc::clone(&loaded), last_used };
+        self.residents.borrow_mut().push(holder);
+        Ok(loaded)
     }
 
-    /// Makes the activation buffer large enough for every profile of `engine`.
-    pub(super) fn grow_activations(
-        &self,
-        submodule: Submodule,
-        engine: &Engine,
-    ) -> Result<(), BackendError> {
-        let profiles = 0..engine.profiles();
-        let needed = profiles.map(|profile| engine.activation_bytes(profile)).max().unwrap_or(0);
+    /// Begins to read the plans of engines that will be asked for in this order, and are not loaded.
+    pub(super) fn expect(&self, submodules: impl IntoIterator<Item = Submodule>) {
+        let residents = self.residents.borrow();
+        let absent = |wanted: &Submodule| residents.iter().all(|known| known.submodule != *wanted);
+        let absent: Vec<_> = submodules.into_iter().filter(absent).collect();
+        if !absent.is_empty() {
+            self.plans.expect(absent);
+        }
+    }
+
+    /// Makes the activation buffer large enough for `needed` bytes. No context may be in a run.
+    fn grow_activations(&self, submodule: Submodule, needed: u64) -> Result<(), BackendError> {
         if needed > self.activation_bytes() || self.activations.borrow().is_none() {
-            // Sessions that ran before hold the old buffer until they run again.
+            // Both at once may not fit: every context lets go of the old buffer first.
+            for holder in self.residents.borrow().iter() {
+                holder.loaded.borrow_mut().release_activations();
+            }
             self.activations.replace(None);
             let memory = self.allocate(submodule, needed as usize)?;
             self.activations.replace(Some(Arc::clone(&memory.buffer)));
@@ -143,7 +168,7 @@ impl Shared {
     ) -> Result<(), BackendError> {
         let free = self.gpu.device.memory()?.free as u64;
         let used = self.free_at_start.saturating_sub(free);
-        let residents: Vec<_> = self.loaded.borrow().iter().map(Loaded::resident).collect();
+        let residents: Vec<_> = self.residents.borrow().iter().map(Holder::resident).collect();
         let room = available(free, used, self.limit);
         let unload = evictions(&residents, weights.saturating_add(activations), room);
         let unload = unload.map_err(|fits| EngineError::OutOfMemory {
@@ -152,7 +177,7 @@ impl Shared {
             activations,
             fits,
         })?;
-        self.loaded.borrow_mut().retain(|loaded| !unload.contains(&loaded.submodule));
+        self.residents.borrow_mut().retain(|holder| !unload.contains(&holder.submodule));
         Ok(())
     }
 
@@ -166,9 +191,10 @@ impl Shared {
         self.runs.borrow_mut().push(run);
     }
 
-    /// Waits for the runs so far, adds up their times and forgets them.
+    /// Waits for the runs so far, adds up their times and forgets them and the loads.
     pub(super) fn device_use(&self) -> Result<DeviceUse, BackendError> {
-        let mut used = DeviceUse { peak_memory_bytes: self.peak.get(), ..DeviceUse::default() };
+        let (peak_memory_bytes, loads) = (self.peak.get(), self.loads.take());
+        let mut used = DeviceUse { peak_memory_bytes, loads, ..DeviceUse::default() };
         for TimedRun { submodule, start, end } in self.runs.take() {
             let seconds = f64::from(end.elapsed_ms(&start)?) / 1e3;
             *used.seconds.entry(submodule).or_default() += seconds;
@@ -177,9 +203,15 @@ impl Shared {
     }
 }
 
-impl Loaded {
+impl Holder {
     fn resident(&self) -> Resident {
-        let Self { submodule, bytes, last_used, .. } = *self;
-        Resident { submodule, bytes, last_used, in_use: Rc::strong_count(&self.users) > 1 }
+        // What is in use may be in a run, and is not unloaded anyway.
+        let bytes = self.loaded.try_borrow().map_or(0, |loaded| loaded.bytes());
+        Resident {
+            submodule: self.submodule,
+            bytes,
+            last_used: self.last_used,
+            in_use: Rc::strong_count(&self.loaded) > 1,
+        }
     }
 }
