@@ -13,6 +13,7 @@ pub mod balance;
 pub mod e4m3;
 pub mod error;
 pub mod fp8_attention;
+mod groups;
 mod pattern;
 mod policy;
 pub mod search;

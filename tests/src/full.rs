@@ -149,7 +149,7 @@ fn asked(configs: &Value) -> Vec<SynthTensor> {
     ];
     shapes.extend(crate::model::asked_of_full(configs));
     let tensors = shapes.into_iter().map(|(name, shape)| {
-        let values = Values { name: name.clone(), mean: 0.0, std: 0.1 };
+        let values = Values { name: name.clone(), mean: 0.0, std: 0.1, heavy_tail: false };
         SynthTensor { name, shape, values }
     });
     tensors.collect()

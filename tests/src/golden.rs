@@ -89,6 +89,11 @@ fn tensor(name: &str, source: &str, rule: &Value) -> SynthTensor {
     SynthTensor {
         name: name.into(),
         shape: shape.filter_map(|n| n.as_u64().map(|n| n as usize)).collect(),
-        values: Values { name: source.into(), mean: number("mean"), std: number("std") },
+        values: Values {
+            name: source.into(),
+            mean: number("mean"),
+            std: number("std"),
+            heavy_tail: false,
+        },
     }
 }

@@ -126,7 +126,7 @@ fn fill(configs: &[Value; 4]) -> [Vec<SynthTensor>; 4] {
             shapes.insert("shared.weight".to_string(), table);
         }
         let tensors = shapes.into_iter().map(|(name, shape)| {
-            let values = Values { name: name.clone(), mean: 0.0, std: 0.1 };
+            let values = Values { name: name.clone(), mean: 0.0, std: 0.1, heavy_tail: false };
             SynthTensor { name, shape, values }
         });
         tensors.collect()

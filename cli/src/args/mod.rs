@@ -47,7 +47,7 @@ pub enum Command {
     Search(Box<SearchArgs>),
     /// Generate a video or an image from an export
     Run(Box<RunArgs>),
-    /// Measure how far folder B is from folder A: submodules, steps, frames
+    /// Measure how far folders are from folder A: submodules, steps, frames
     Verify(Box<VerifyArgs>),
     /// Measure every submodule, and what a request adds up to; or compare two reports
     Bench(Box<BenchArgs>),
@@ -69,8 +69,12 @@ pub struct SynthArgs {
     /// Seed of the weights
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    /// Make the experts' attentions hard for FP8, as trained ones are: softmax has peaks, and a few
+    /// channels are far above the others
+    #[arg(long)]
+    pub peaky: bool,
     /// Write names and shapes only: every weight is a hole that reads as 0
-    #[arg(long, conflicts_with_all = ["seed", "only"])]
+    #[arg(long, conflicts_with_all = ["seed", "only", "peaky"])]
     pub header_only: bool,
     /// Write the tensors of these components only, such as transformer,text_encoder; those of
     /// preset full are bf16

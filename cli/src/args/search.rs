@@ -30,6 +30,14 @@ pub struct SearchFlags {
     /// Largest relative L2 of the guided velocity of a step
     #[arg(long, value_name = "X", default_value_t = 0.06, value_parser = budget)]
     pub budget: f64,
+    /// Most groups of layers to measure: neighbouring blocks are switched together until there are no
+    /// more. Each takes a run of the cases
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    pub groups: u16,
+    /// Also draw the frontier: error against the share of FLOPs in FP8
+    #[arg(long, value_name = "FILE.svg")]
+    pub svg: Option<PathBuf>,
 }
 
 fn budget(text: &str) -> Result<f64, String> {

@@ -15,9 +15,14 @@ const REFUSED: [&str; 6] =
 /// What to compare, and how.
 #[derive(Debug, Args)]
 pub struct VerifyFlags {
-    /// What is judged: an f32 export or an engine folder, with the same submodules or some
-    #[arg(value_name = "B", index = 2)]
-    pub other: PathBuf,
+    /// What is judged: exports for the CPU or engine folders, with the same submodules or some. A runs
+    /// once for all of them, and the report has a line for each
+    #[arg(value_name = "B", index = 2, num_args = 1.., required = true)]
+    pub others: Vec<PathBuf>,
+    /// Another valid folder of A's precision, such as bf16 engines or another build: how far it is
+    /// from A is shown beside every figure, and differences below it mean nothing
+    #[arg(long, value_name = "DIR")]
+    pub floor: Option<PathBuf>,
     /// Sizes of level a, as in `bernini build`; else the case's own, else every engine's profiles
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub workload: Vec<Workload>,
@@ -28,7 +33,7 @@ pub struct VerifyFlags {
     /// Also write the report as a page with curves and frames
     #[arg(long, value_name = "FILE.html")]
     pub html: Option<PathBuf>,
-    /// Largest relative L2 of an output or a step, instead of the precision's own
+    /// Largest relative L2 of an output or a step, instead of each precision's own
     #[arg(long, value_name = "X", value_parser = limit)]
     pub limit: Option<f64>,
 }

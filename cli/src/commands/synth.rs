@@ -1,6 +1,6 @@
 //! `bernini synth`: a random checkpoint.
 
-use bernini_exporter::synth::{self, Preset};
+use bernini_exporter::synth::{self, Preset, Weights};
 use bernini_graphs::manifest::Variant;
 
 use crate::Outcome;
@@ -21,9 +21,10 @@ pub fn synth(args: &SynthArgs) -> anyhow::Result<Outcome> {
         let bytes = synth::write_names(preset, layout, &args.output)?;
         println!("{out}: headers of {:.1} MB of weights, which are holes", bytes as f64 / 1e6);
     } else {
+        let weights = Weights { seed: args.seed, peaky: args.peaky };
         let bytes = match args.only.as_slice() {
-            [] => synth::write(preset, layout, args.seed, &args.output)?,
-            only => synth::write_components(preset, layout, only, args.seed, &args.output)?,
+            [] => synth::write(preset, layout, weights, &args.output)?,
+            only => synth::write_components(preset, layout, only, weights, &args.output)?,
         };
         println!("{out}: {:.1} MB of random weights", bytes as f64 / 1e6);
     }

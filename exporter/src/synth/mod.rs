@@ -54,15 +54,37 @@ pub enum SynthError {
     },
 }
 
+/// Which random weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Weights {
+    /// One seed gives one checkpoint.
+    pub seed: u64,
+    /// Whether the experts' attentions are hard for FP8, as those of trained models are: large scores,
+    /// so that softmax has peaks, and a few channels far above the others. Otherwise every channel is
+    /// alike.
+    pub peaky: bool,
+}
+
+impl From<u64> for Weights {
+    fn from(seed: u64) -> Self {
+        Self { seed, peaky: false }
+    }
+}
+
 /// Writes a random checkpoint to `out`; returns the bytes of its weights.
 ///
 /// One seed gives the renderer the same weights in both layouts. [`Preset::Full`] is refused:
 /// see [`write_components`] and [`write_names`].
-pub fn write(preset: Preset, layout: Variant, seed: u64, out: &Path) -> Result<u64, SynthError> {
+pub fn write(
+    preset: Preset,
+    layout: Variant,
+    weights: impl Into<Weights>,
+    out: &Path,
+) -> Result<u64, SynthError> {
     if preset == Preset::Full {
         return Err(SynthError::TooLarge);
     }
-    Recipe { preset, components: &ALL, seed }.blueprint(layout).write(out)
+    Recipe { preset, components: &ALL, weights: weights.into() }.blueprint(layout).write(out)
 }
 
 /// As [`write()`], with the tensors of some components only, and every small file. Of
@@ -71,14 +93,15 @@ pub fn write_components(
     preset: Preset,
     layout: Variant,
     components: &[Component],
-    seed: u64,
+    weights: impl Into<Weights>,
     out: &Path,
 ) -> Result<u64, SynthError> {
     let planner = components.iter().find(|component| component.is_planner());
     if let (Variant::Renderer, Some(&component)) = (layout, planner) {
         return Err(SynthError::NotInLayout { component });
     }
-    let mut blueprint = Recipe { preset, components, seed }.blueprint(layout);
+    let weights = weights.into();
+    let mut blueprint = Recipe { preset, components, weights }.blueprint(layout);
     if preset == Preset::Full {
         blueprint.dtype = StoredType::Bf16;
     }
@@ -88,7 +111,7 @@ pub fn write_components(
 /// Writes a checkpoint whose weights are holes: names, shapes and sizes are those of `preset`,
 /// values read as 0, and the disk holds only headers. Returns the bytes that the weights claim.
 pub fn write_names(preset: Preset, layout: Variant, out: &Path) -> Result<u64, SynthError> {
-    Recipe { preset, components: &ALL, seed: 0 }.blueprint(layout).write_names(out)
+    Recipe { preset, components: &ALL, weights: 0.into() }.blueprint(layout).write_names(out)
 }
 
 /// Every component, in pipeline order.
@@ -102,7 +125,7 @@ struct Recipe<'a> {
     preset: Preset,
     /// Those that have tensors.
     components: &'a [Component],
-    seed: u64,
+    weights: Weights,
 }
 
 impl Recipe<'_> {
@@ -161,10 +184,12 @@ impl Recipe<'_> {
     /// was not chosen.
     fn tensors(&self, component: Component, prefix: &str) -> Vec<SynthTensor> {
         let tensor = |(name, shape): (String, Vec<usize>)| {
-            let (mean, std) = distribution::of(self.preset, component, &name, &shape);
+            let peaky = self.weights.peaky.then(|| distribution::peaky(component, &name)).flatten();
+            let (mean, std) =
+                peaky.unwrap_or_else(|| distribution::of(self.preset, component, &name, &shape));
             let seeded = name.replace("encoder.embed_tokens.", "shared.");
-            let seeded = format!("{}.{seeded}#{}", component.name(), self.seed);
-            let values = Values { name: seeded, mean, std };
+            let seeded = format!("{}.{seeded}#{}", component.name(), self.weights.seed);
+            let values = Values { name: seeded, mean, std, heavy_tail: peaky.is_some() };
             SynthTensor { name: format!("{prefix}{name}"), shape, values }
         };
         if !self.components.contains(&component) {

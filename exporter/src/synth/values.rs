@@ -17,6 +17,8 @@ pub struct Values {
     pub mean: f64,
     /// Standard deviation.
     pub std: f64,
+    /// Whether deviations are cubed: most are smaller then, and a few very large.
+    pub heavy_tail: bool,
 }
 
 impl Values {
@@ -25,7 +27,9 @@ impl Values {
         let seed = fnv1a(&self.name);
         for (i, x) in (start..).zip(out) {
             let counter = seed.wrapping_add((i + 1).wrapping_mul(GOLDEN_GAMMA));
-            *x = (self.mean + self.std * (total(counter) / STD)) as f32;
+            let deviation = total(counter) / STD;
+            let deviation = if self.heavy_tail { deviation.powi(3) } else { deviation };
+            *x = (self.mean + self.std * deviation) as f32;
         }
     }
 }
@@ -58,6 +62,7 @@ mod tests {
                 name: golden["name"].as_str().unwrap().into(),
                 mean: golden["mean"].as_f64().unwrap(),
                 std: golden["std"].as_f64().unwrap(),
+                heavy_tail: false,
             };
             let first = golden["first"].as_array().unwrap();
             let mut out = vec![0.0; first.len()];
@@ -71,7 +76,7 @@ mod tests {
 
     #[test]
     fn any_part_is_the_same_as_in_the_whole() {
-        let values = Values { name: "x".into(), mean: 1.0, std: 2.0 };
+        let values = Values { name: "x".into(), mean: 1.0, std: 2.0, heavy_tail: true };
         let mut whole = [0.0; 31];
         values.fill(0, &mut whole);
         let mut part = [0.0; 7];

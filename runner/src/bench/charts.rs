@@ -1,27 +1,18 @@
-//! The report as two drawings that need nothing else, on a light or a dark page.
+//! The report as two drawings.
 
 use std::fmt::Write;
 
 use html_escape::encode_text;
 
 use super::BenchReport;
+use crate::svg::{COLOURS, WIDTH, page};
 
-/// Size of a drawing and of its parts, in pixels.
-const WIDTH: f64 = 760.0;
+/// Sizes of its parts, in pixels.
 const LEFT: f64 = 210.0;
 const BAR: f64 = 18.0;
 const LINE: f64 = 24.0;
 /// Room behind the longest bar for its number.
 const RIGHT: f64 = 100.0;
-
-const STYLE: &str = "text{font:13px system-ui,sans-serif;fill:#1f2328}.quiet{fill:#59636e}\
-    .title{font-weight:600}.ours{fill:#1a7f37}.peer{fill:#9aa4af}\
-    @media(prefers-color-scheme:dark){text{fill:#e6edf3}.quiet{fill:#9198a1}\
-    .ours{fill:#3fb950}.peer{fill:#656c76}}";
-
-/// One colour for each kind of layer, whatever the page; the last is for all kinds that are left.
-const COLOURS: [&str; 8] =
-    ["#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#76b7b2", "#b07aa1", "#c9a227", "#8a8f98"];
 
 /// What took how many milliseconds at one work.
 struct Group {
@@ -113,16 +104,6 @@ pub fn layers_chart(reports: &[BenchReport]) -> Option<String> {
         }
     }
     Some(page("Where the time of one run goes", &body, y))
-}
-
-fn page(label: &str, body: &str, height: f64) -> String {
-    format!(
-        "<svg xmlns='http://www.w3.org/2000/svg' role='img' aria-label='{label}' \
-         viewBox='-10 -10 {} {}' width='{}'><style>{STYLE}</style>\n{body}</svg>\n",
-        WIDTH + 20.0,
-        height + 20.0,
-        WIDTH + 20.0
-    )
 }
 
 fn title(body: &mut String, y: &mut f64, name: &str) {

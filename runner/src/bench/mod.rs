@@ -6,6 +6,7 @@
 
 mod charts;
 mod compare;
+mod flops;
 mod gpu;
 mod jobs;
 mod markdown;
@@ -17,6 +18,7 @@ mod testing;
 
 pub use charts::{layers_chart, speed_chart};
 pub use compare::{CompareError, Comparison, Item, Recorded, Verdict, compare};
+pub use flops::Flops;
 pub use gpu::GpuUse;
 pub use jobs::{Clip, Job, Shape, jobs};
 pub use markdown::matrix;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bernini_graphs::Submodule;
-use bernini_graphs::manifest::Variant;
+use bernini_graphs::manifest::{PrecisionName, Variant};
 
 use crate::backend::BackendError;
 use crate::pipeline::RunError;
@@ -13,13 +13,26 @@ use crate::pipeline::RunError;
 pub enum VerifyError {
     /// A full package and a renderer-only one.
     #[error(
-        "A is of the {a:?} package and B of the {b:?} one; compare two folders of one checkpoint"
+        "A is of the {a:?} package and {name} of the {b:?} one; compare folders of one checkpoint"
     )]
     Variants {
         /// Variant of A.
         a: Variant,
-        /// Variant of B.
+        /// Name of the other folder.
+        name: String,
+        /// Its variant.
         b: Variant,
+    },
+    /// A noise floor that is no valid stand-in for the reference.
+    #[error(
+        "--floor: expected a folder as exact as A ({a}) or in f32 or bf16, found {found}; FP8 is \
+         what is judged: name it after A"
+    )]
+    Floor {
+        /// Precision of A.
+        a: PrecisionName,
+        /// Precision of the floor.
+        found: PrecisionName,
     },
     /// Nothing that both folders have.
     #[error("the folders share no submodule that these sizes run; export or build the same ones")]
@@ -30,8 +43,8 @@ pub enum VerifyError {
          folders were built for, or build the engine for it"
     )]
     Profile {
-        /// `A` or `B`.
-        side: &'static str,
+        /// `A`, or the other folder's name.
+        side: String,
         /// Which engine.
         submodule: Submodule,
         /// The sizes, such as `context=512 tokens=16`.
@@ -39,7 +52,7 @@ pub enum VerifyError {
     },
     /// Two graphs of one submodule with other ports or sizes.
     #[error(
-        "{submodule}: port {port}: A has {a}, B has {b}; compare exports of one model, made by one \
+        "{submodule}: port {port}: A has {a}, this one {b}; compare exports of one model, made by one \
          version of this program"
     )]
     Contract {
@@ -49,24 +62,24 @@ pub enum VerifyError {
         port: String,
         /// Type and shape in A.
         a: String,
-        /// Type and shape in B.
+        /// Type and shape in the other.
         b: String,
     },
     /// Results of one request that have different shapes.
-    #[error("{what}: A has {a:?}, B has {b:?}; compare two folders of one model")]
+    #[error("{what}: A has {a:?}, this one {b:?}; compare folders of one model")]
     Shapes {
         /// What was compared.
         what: String,
         /// Shape in A.
         a: Vec<usize>,
-        /// Shape in B.
+        /// Shape in the other.
         b: Vec<usize>,
     },
     /// A file that could not be read or written.
     #[error("{side}: {}: {source}; frames go to TMPDIR, which needs room for them", path.display())]
     Io {
-        /// `A` or `B`.
-        side: &'static str,
+        /// `A`, or the other folder's name.
+        side: String,
         /// The file.
         path: PathBuf,
         /// The system's reason.
@@ -75,16 +88,16 @@ pub enum VerifyError {
     /// A submodule that did not run.
     #[error("{side}: {source}")]
     Backend {
-        /// `A` or `B`.
-        side: &'static str,
+        /// `A`, or the other folder's name.
+        side: String,
         /// The reason.
         source: BackendError,
     },
     /// A run of the pipeline that ended early.
     #[error("{side}: {source}")]
     Run {
-        /// `A` or `B`.
-        side: &'static str,
+        /// `A`, or the other folder's name.
+        side: String,
         /// The reason.
         source: Box<RunError>,
     },

@@ -17,12 +17,10 @@ use crate::tensor::Tensor;
 /// beyond the limit behind one that is not. `None` for engines, whose values cannot be looked at,
 /// where every layer is within the limit, and where the models have other widths.
 pub fn first_layer(
-    sides: [Side<'_>; 2],
+    [(a, inputs_a), (b, inputs_b)]: [(Side<'_>, &[(String, Tensor)]); 2],
     submodule: Submodule,
-    inputs: &[(String, Tensor)],
     limit: &Limit,
 ) -> Result<Option<OutputReport>, VerifyError> {
-    let [a, b] = sides;
     let (Some(of_a), Some(of_b)) = (graph(a, submodule)?, graph(b, submodule)?) else {
         return Ok(None);
     };
@@ -30,7 +28,7 @@ pub fn first_layer(
     let common: Vec<_> = of_a.order.iter().filter(|path| paths.contains(path.as_str())).collect();
     let compare = |index: usize| {
         let path = common[index];
-        let [a, b] = [of_a.run(path, inputs)?, of_b.run(path, inputs)?];
+        let [a, b] = [of_a.run(path, inputs_a)?, of_b.run(path, inputs_b)?];
         match output(submodule, path, &a, &b, limit) {
             // Models of other widths.
             Err(VerifyError::Contract { .. }) => Ok(None),
@@ -53,8 +51,8 @@ pub fn first_layer(
 }
 
 /// One submodule of an export, whose values can be looked at.
-struct Graph {
-    side: &'static str,
+struct Graph<'a> {
+    side: &'a str,
     submodule: Submodule,
     runtime: OnnxRuntime,
     /// Paths in the order in which the layers end.
@@ -63,9 +61,9 @@ struct Graph {
     layers: BTreeMap<String, String>,
 }
 
-fn graph(side: Side<'_>, submodule: Submodule) -> Result<Option<Graph>, VerifyError> {
+fn graph(side: Side<'_>, submodule: Submodule) -> Result<Option<Graph<'_>>, VerifyError> {
     let Folder::Export(export) = side.folder else { return Ok(None) };
-    let failed = |source: BackendError| VerifyError::Backend { side: side.name, source };
+    let failed = |source: BackendError| VerifyError::Backend { side: side.name.into(), source };
     let runtime = OnnxRuntime::new(export.clone()).map_err(failed)?;
     let layers = runtime.layers(submodule).map_err(failed)?;
     let order = layers.iter().map(|layer| layer.path.clone()).collect();
@@ -73,14 +71,14 @@ fn graph(side: Side<'_>, submodule: Submodule) -> Result<Option<Graph>, VerifyEr
     Ok(Some(Graph { side: side.name, submodule, runtime, order, layers }))
 }
 
-impl Graph {
+impl Graph<'_> {
     /// What the layer at `path` gives, under that name.
     fn run(
         &self,
         path: &str,
         inputs: &[(String, Tensor)],
     ) -> Result<BTreeMap<String, Tensor>, VerifyError> {
-        let failed = |source: BackendError| VerifyError::Backend { side: self.side, source };
+        let failed = |source: BackendError| VerifyError::Backend { side: self.side.into(), source };
         let value = &self.layers[path];
         let mut session = self.runtime.load_value(self.submodule, value).map_err(failed)?;
         let feed: Vec<_> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();

@@ -26,9 +26,9 @@ pub struct FramesReport {
     pub mean_ssim: Option<f64>,
     /// Whether every frame is within the limits.
     pub passed: bool,
-    /// First, middle and last frame of A and B as png files, for the html report.
+    /// First, middle and last frame as png files, for the html report.
     #[serde(skip)]
-    pub shown: Vec<(usize, [Vec<u8>; 2])>,
+    pub shown: Vec<(usize, Vec<u8>)>,
 }
 
 /// One frame.
@@ -44,32 +44,38 @@ pub struct FrameReport {
     pub passed: bool,
 }
 
-/// Compares two folders of png frames.
+/// Compares two folders of png frames, of A and of the one called `name`.
 ///
 /// # Errors
 /// [`VerifyError::Shapes`] where their number or size differs, and those of reading.
-pub fn frames(a: &Path, b: &Path, limit: &Limit) -> Result<FramesReport, VerifyError> {
-    let (of_a, of_b) = (files("A", a)?, files("B", b)?);
+pub fn frames(a: &Path, name: &str, b: &Path, limit: &Limit) -> Result<FramesReport, VerifyError> {
+    let (of_a, of_b) = (files("A", a)?, files(name, b)?);
     if of_a.len() != of_b.len() || of_a.is_empty() {
         let (a, b) = (vec![of_a.len()], vec![of_b.len()]);
         return Err(VerifyError::Shapes { what: "frames".into(), a, b });
     }
     let mut frames = vec![];
     for (index, (a, b)) in of_a.iter().zip(&of_b).enumerate() {
-        frames.push(frame(index, &read("A", a)?, &read("B", b)?, limit)?);
+        frames.push(frame(index, &read("A", a)?, &read(name, b)?, limit)?);
     }
-    let last = frames.len() - 1;
-    let mut shown = vec![];
-    for index in [0, last / 2, last] {
-        if shown.iter().all(|(known, _)| *known != index) {
-            let bytes = |side, path| fs::read(path).map_err(|source| io(side, path, source));
-            shown.push((index, [bytes("A", &of_a[index])?, bytes("B", &of_b[index])?]));
-        }
-    }
-    Ok(summary(frames, shown))
+    Ok(summary(frames, shown(name, &of_b)?))
 }
 
-fn summary(frames: Vec<FrameReport>, shown: Vec<(usize, [Vec<u8>; 2])>) -> FramesReport {
+/// First, middle and last of `files`.
+pub(super) fn shown(name: &str, files: &[PathBuf]) -> Result<Vec<(usize, Vec<u8>)>, VerifyError> {
+    let last = files.len().saturating_sub(1);
+    let mut shown: Vec<(usize, Vec<u8>)> = vec![];
+    for index in [0, last / 2, last] {
+        if let Some(path) = files.get(index)
+            && shown.iter().all(|(known, _)| *known != index)
+        {
+            shown.push((index, fs::read(path).map_err(|source| io(name, path, source))?));
+        }
+    }
+    Ok(shown)
+}
+
+fn summary(frames: Vec<FrameReport>, shown: Vec<(usize, Vec<u8>)>) -> FramesReport {
     let count = frames.len() as f64;
     let psnr = || frames.iter().map(|frame| frame.psnr);
     let ssim: Option<Vec<f64>> = frames.iter().map(|frame| frame.ssim).collect();
@@ -108,7 +114,7 @@ fn frame(
 }
 
 /// The files of a folder in the order of their names.
-fn files(side: &'static str, folder: &Path) -> Result<Vec<PathBuf>, VerifyError> {
+pub(super) fn files(side: &str, folder: &Path) -> Result<Vec<PathBuf>, VerifyError> {
     let entries = fs::read_dir(folder).map_err(|source| io(side, folder, source))?;
     let mut files = entries
         .map(|entry| Ok(entry.map_err(|source| io(side, folder, source))?.path()))
@@ -117,13 +123,14 @@ fn files(side: &'static str, folder: &Path) -> Result<Vec<PathBuf>, VerifyError>
     Ok(files)
 }
 
-fn read(side: &'static str, path: &Path) -> Result<RgbImage, VerifyError> {
+fn read(side: &str, path: &Path) -> Result<RgbImage, VerifyError> {
+    let side = side.to_string();
     let failed = |source| VerifyError::Run { side, source: Box::new(RunError::from(source)) };
     load_image(path).map_err(failed)
 }
 
-fn io(side: &'static str, path: &Path, source: std::io::Error) -> VerifyError {
-    VerifyError::Io { side, path: path.into(), source }
+fn io(side: &str, path: &Path, source: std::io::Error) -> VerifyError {
+    VerifyError::Io { side: side.into(), path: path.into(), source }
 }
 
 #[cfg(test)]
@@ -147,7 +154,7 @@ mod tests {
     fn the_worst_frame_decides() {
         let limit = limits(PrecisionName::F32, PrecisionName::Bf16, None);
         let (a, b) = (folder(&[1, 2, 3, 4], 17), folder(&[1, 2, 3, 250], 17));
-        let report = frames(a.path(), b.path(), &limit).unwrap();
+        let report = frames(a.path(), "B", b.path(), &limit).unwrap();
         assert_eq!(report.frames[1].psnr, f64::INFINITY);
         let mean_square = 246.0f64.powi(2) / 3.0;
         let expected = 10.0 * (255.0f64.powi(2) / mean_square).log10();
@@ -156,7 +163,7 @@ mod tests {
         assert_eq!(report.worst_ssim, report.frames[3].ssim);
         let shown: Vec<_> = report.shown.iter().map(|(index, _)| *index).collect();
         assert_eq!(shown, [0, 1, 3]);
-        assert!(frames(a.path(), a.path(), &limit).unwrap().passed);
+        assert!(frames(a.path(), "B", a.path(), &limit).unwrap().passed);
     }
 
     #[test]
@@ -164,9 +171,9 @@ mod tests {
         let limit = limits(PrecisionName::F32, PrecisionName::F32, None);
         let (a, b, c) = (folder(&[1, 2], 5), folder(&[1], 5), folder(&[1, 2], 6));
         for other in [&b, &c] {
-            let refused = frames(a.path(), other.path(), &limit).unwrap_err();
+            let refused = frames(a.path(), "B", other.path(), &limit).unwrap_err();
             assert!(matches!(refused, VerifyError::Shapes { .. }), "{refused}");
         }
-        assert_eq!(frames(a.path(), a.path(), &limit).unwrap().worst_ssim, None);
+        assert_eq!(frames(a.path(), "B", a.path(), &limit).unwrap().worst_ssim, None);
     }
 }

@@ -1,4 +1,4 @@
-//! The report as one html file that needs nothing else: tables, a curve, frames side by side.
+//! The report as one html file that needs nothing else: tables, curves, frames side by side.
 
 use std::fmt::Write;
 
@@ -6,16 +6,15 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use html_escape::encode_text;
 
-use super::{FramesReport, ModuleReport, TrajectoryReport, VerifyReport};
+use super::{ModuleReport, OutputReport, Summary, VerifyReport};
 
-const STYLE: &str = "body{font:15px/1.4 system-ui,sans-serif;max-width:62em;margin:2em auto}\
+const STYLE: &str = ":root{color-scheme:light dark}\
+    body{font:15px/1.4 system-ui,sans-serif;max-width:62em;margin:2em auto;padding:0 1em}\
     table{border-collapse:collapse}td,th{padding:.15em .8em;text-align:right;\
-    border-bottom:1px solid #ddd}td:first-child,th:first-child{text-align:left}\
-    .bad{color:#b00020;font-weight:600}img{width:48%;image-rendering:pixelated}\
-    svg{width:100%;background:#fafafa}";
-/// Size of the curve's drawing area.
-const WIDTH: f64 = 900.0;
-const HEIGHT: f64 = 260.0;
+    border-bottom:1px solid #8884}td:first-child,th:first-child{text-align:left}\
+    .bad{color:#d3322c;font-weight:600}.floor{opacity:.7}svg{max-width:100%;height:auto}\
+    .frames{display:flex;flex-wrap:wrap;gap:.5em}figure{margin:0;width:31%}\
+    figure img{width:100%;image-rendering:pixelated}";
 
 impl VerifyReport {
     /// The whole page.
@@ -25,112 +24,147 @@ impl VerifyReport {
             "<!doctype html><html lang=en><meta charset=utf-8><title>bernini verify</title>\
              <style>{STYLE}</style><h1>bernini verify: {verdict}</h1>"
         );
-        for (name, side) in [("A", &self.a), ("B", &self.b)] {
-            let folder = side.folder.display().to_string();
-            let place = side.gpu.as_deref().unwrap_or("CPU");
-            let text = format!("{name}: {folder} ({}, {place})", side.precision);
+        let sides = std::iter::once(("A", &self.a));
+        for (name, side) in sides.chain(self.columns().map(|c| (c.name.as_str(), &c.side))) {
+            let text = format!("{name}: {} ({})", side.folder.display(), side.numbers());
             let _ = write!(page, "<p>{}", encode_text(&text));
         }
-        for warning in &self.warnings {
+        for warning in self.columns().flat_map(|column| &column.warnings) {
             let _ = write!(page, "<p class=bad>{}", encode_text(warning));
         }
-        let reason = encode_text(self.limit.reason);
-        let _ = write!(page, "<p>Limit: relative L2 {} ({reason})", self.limit.rel_l2);
-        modules(&mut page, &self.modules);
-        if let Some(trajectory) = &self.trajectory {
-            steps(&mut page, trajectory, self.limit.rel_l2);
-        }
-        if let Some(frames) = &self.frames {
-            pictures(&mut page, frames);
-        }
+        self.summary_table(&mut page);
+        self.modules_tables(&mut page);
+        self.steps(&mut page);
+        self.pictures(&mut page);
         page.push_str("</html>\n");
         page
     }
-}
 
-fn modules(page: &mut String, modules: &[ModuleReport]) {
-    if modules.is_empty() {
-        return;
-    }
-    page.push_str(
-        "<h2>Submodules on equal inputs</h2><table><tr><th>output<th>rms of A<th>relative L2\
-         <th>1 − cosine<th>max abs<th>NaN/Inf",
-    );
-    for module in modules {
-        let title = format!("{} {}", module.submodule, module.sizes);
-        let _ = write!(page, "<tr><th colspan=6>{}", encode_text(&title));
-        for output in module.outputs.iter().chain(&module.first_beyond) {
-            let class = if output.passed { "" } else { " class=bad" };
-            let [a, b] = output.not_finite;
-            let _ = write!(
-                page,
-                "<tr{class}><td>{}<td>{:.3}<td>{:.2e}<td>{:.2e}<td>{:.2e}<td>{}",
-                encode_text(&output.name),
-                output.rms,
-                output.rel_l2,
-                1.0 - output.cosine,
-                output.max_abs,
-                a + b
+    fn summary_table(&self, page: &mut String) {
+        page.push_str("<h2>Options</h2><table><tr>");
+        for name in Summary::HEAD {
+            let _ = write!(page, "<th>{name}");
+        }
+        for line in &self.summary {
+            let class = class(line.passed != Some(false), line.passed.is_none());
+            let _ = write!(page, "<tr{class}>");
+            for cell in line.cells() {
+                let _ = write!(page, "<td>{}", encode_text(&cell));
+            }
+        }
+        page.push_str("</table><p>Errors are relative L2 against A.");
+        for option in &self.options {
+            let (name, reason) = (encode_text(&option.name), encode_text(option.limit.reason));
+            let _ = write!(page, "<p>Limit of {name}: {} ({reason})", option.limit.rel_l2);
+        }
+        if self.floor.is_some() {
+            page.push_str(
+                "<p>The floor is another valid folder against A: smaller errors mean nothing.",
             );
         }
     }
-    page.push_str("</table>");
-}
 
-/// Relative L2 over steps, a line for each expert, the limit dashed.
-fn steps(page: &mut String, trajectory: &TrajectoryReport, limit: f64) {
-    let finite = trajectory.steps.iter().map(|step| step.rel_l2).filter(|x| x.is_finite());
-    let top = 1.1 * finite.fold(limit, f64::max).max(f64::MIN_POSITIVE);
-    let last = trajectory.steps.len().saturating_sub(1).max(1) as f64;
-    let x = |step: usize| 10.0 + step as f64 / last * (WIDTH - 20.0);
-    // What is not finite is off the top.
-    let y = |value: f64| {
-        let value = if value.is_finite() { value } else { top };
-        HEIGHT * (1.0 - value / top)
-    };
-    let _ = write!(
-        page,
-        "<h2>Guided velocity of each step, on A's latents</h2><svg viewBox='0 0 {WIDTH} {HEIGHT}'>\
-         <path d='M0 {0:.1}H{WIDTH}' stroke='#888' stroke-dasharray='6 4'/>\
-         <text x='12' y='{1:.1}'>limit {limit}</text>",
-        y(limit),
-        y(limit) - 4.0
-    );
-    for (expert, colour) in [("transformer", "#1f77b4"), ("transformer_2", "#d95f02")] {
-        let steps = trajectory.steps.iter().filter(|step| step.expert == expert);
-        let points: Vec<_> =
-            steps.map(|step| format!("{:.1},{:.1}", x(step.step), y(step.rel_l2))).collect();
-        let _ = write!(
-            page,
-            "<polyline points='{}' fill='none' stroke='{colour}' stroke-width='2'/>",
-            points.join(" ")
+    fn modules_tables(&self, page: &mut String) {
+        let mut seen: Vec<&ModuleReport> = vec![];
+        for module in self.columns().flat_map(|column| &column.modules) {
+            let known =
+                |m: &&ModuleReport| m.submodule == module.submodule && m.sizes == module.sizes;
+            if !seen.iter().any(known) {
+                seen.push(module);
+            }
+        }
+        if seen.is_empty() {
+            return;
+        }
+        page.push_str("<h2>Submodules on equal inputs</h2>");
+        seen.iter().filter_map(|module| self.layers_chart(module)).for_each(|svg| {
+            page.push_str(&svg);
+        });
+        page.push_str(
+            "<table><tr><th>output<th>option<th>rms of A<th>relative L2<th>1 − cosine<th>max abs\
+             <th>NaN/Inf",
         );
+        for module in seen {
+            let title = format!("{} {}", module.submodule, module.sizes);
+            let _ = write!(page, "<tr><th colspan=7>{}", encode_text(&title));
+            for name in module.outputs.iter().map(|output| &output.name) {
+                for column in self.columns() {
+                    let found = column
+                        .module(module)
+                        .and_then(|found| found.outputs.iter().find(|output| output.name == *name));
+                    let is_floor = self.floor.as_ref().is_some_and(|f| std::ptr::eq(f, column));
+                    if let Some(output) = found {
+                        output_line(page, name, &column.name, output, is_floor);
+                    }
+                }
+            }
+            for option in &self.options {
+                let first = option.module(module).and_then(|found| found.first_beyond.as_ref());
+                if let Some(first) = first {
+                    let name = format!("first beyond the limit: {}", first.name);
+                    output_line(page, &name, &option.name, first, false);
+                }
+            }
+        }
+        page.push_str("</table>");
     }
-    page.push_str("</svg><p>Blue: high noise. Orange: low noise.");
-    for condition in &trajectory.conditions {
-        let name = encode_text(&condition.name);
-        let _ = write!(page, "<p>{name}: relative L2 {:.2e}", condition.rel_l2);
-    }
-}
 
-fn pictures(page: &mut String, frames: &FramesReport) {
-    let ssim = |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.4}"));
-    let _ = write!(
-        page,
-        "<h2>Frames from equal noise</h2><p>PSNR: worst {:.2} dB, mean {:.2} dB; SSIM: worst {}, \
-         mean {}",
-        frames.worst_psnr,
-        frames.mean_psnr,
-        ssim(frames.worst_ssim),
-        ssim(frames.mean_ssim)
-    );
-    for (index, pair) in &frames.shown {
-        let _ = write!(page, "<p>Frame {index}: A, B<br>");
-        for png in pair {
-            let data = BASE64_STANDARD.encode(png);
-            let _ = write!(page, "<img alt='' src='data:image/png;base64,{data}'> ");
+    fn steps(&self, page: &mut String) {
+        let Some(chart) = self.steps_chart() else { return };
+        let _ = write!(page, "<h2>Steps on A's latents</h2>{chart}");
+        page.push_str("<p>What every step sees, relative L2:");
+        for column in self.columns() {
+            for condition in column.trajectory.iter().flat_map(|t| &t.conditions) {
+                let text = format!("{}: {} {:.2e}", column.name, condition.name, condition.rel_l2);
+                let _ = write!(page, "<br>{}", encode_text(&text));
+            }
         }
     }
+
+    fn pictures(&self, page: &mut String) {
+        let Some(chart) = self.frames_chart() else { return };
+        let _ = write!(page, "<h2>Frames from equal noise</h2>{chart}");
+        for (index, of_a) in &self.shown {
+            let _ = write!(page, "<h3>Frame {index}</h3><div class=frames>");
+            figure(page, "A", of_a);
+            for column in self.columns() {
+                let shown = column.frames.iter().flat_map(|frames| &frames.shown);
+                for (_, png) in shown.filter(|(found, _)| found == index) {
+                    figure(page, &column.name, png);
+                }
+            }
+            page.push_str("</div>");
+        }
+    }
+}
+
+fn class(passed: bool, is_floor: bool) -> &'static str {
+    match (is_floor, passed) {
+        (true, _) => " class=floor",
+        (false, true) => "",
+        (false, false) => " class=bad",
+    }
+}
+
+fn output_line(page: &mut String, name: &str, option: &str, found: &OutputReport, floor: bool) {
+    let (class, [a, b]) = (class(found.passed, floor), found.not_finite);
+    let _ = write!(
+        page,
+        "<tr{class}><td>{}<td>{}<td>{:.3}<td>{:.2e}<td>{:.2e}<td>{:.2e}<td>{}",
+        encode_text(name),
+        encode_text(option),
+        found.rms,
+        found.rel_l2,
+        1.0 - found.cosine,
+        found.max_abs,
+        a + b
+    );
+}
+
+fn figure(page: &mut String, name: &str, png: &[u8]) {
+    let (data, name) = (BASE64_STANDARD.encode(png), encode_text(name));
+    let image = format!("<img alt='' src='data:image/png;base64,{data}'>");
+    let _ = write!(page, "<figure>{image}<figcaption>{name}</figcaption></figure>");
 }
 
 #[cfg(test)]
@@ -138,53 +172,98 @@ mod tests {
     use bernini_graphs::Submodule;
     use bernini_graphs::manifest::{PrecisionName, Variant};
 
-    use super::super::{OutputReport, SideReport, StepReport, limits};
+    use super::super::{Comparison, SideReport, StepReport, TrajectoryReport, limits};
     use super::*;
 
-    #[test]
-    fn the_page_needs_nothing_else_and_escapes_names() {
-        let side = || SideReport {
+    fn side() -> SideReport {
+        SideReport {
             folder: "<script>".into(),
             variant: Variant::Full,
             precision: PrecisionName::F32,
             policy: None,
             uncalibrated: false,
+            balanced: false,
             source: String::new(),
             gpu: None,
             tensorrt: None,
-        };
-        let limit = limits(PrecisionName::F32, PrecisionName::F32, None);
-        let mut report = VerifyReport::new(side(), side(), vec![], limit);
-        let output = OutputReport {
-            name: "velocity".into(),
+        }
+    }
+
+    fn output(name: &str, rel_l2: f64) -> OutputReport {
+        OutputReport {
+            name: name.into(),
             values: 1,
             rms: 1.0,
-            rel_l2: f64::NAN,
+            rel_l2,
             cosine: 0.5,
             max_abs: 1.0,
             not_finite: [0, 1],
-            passed: false,
-        };
-        let (submodule, outputs) = (Submodule::Transformer, vec![output]);
-        let module = ModuleReport {
-            submodule,
-            sizes: String::new(),
-            outputs,
-            passed: false,
+            passed: rel_l2 <= 1e-4,
+        }
+    }
+
+    fn compared(name: &str, errors: [f64; 2]) -> Comparison {
+        let limit = limits(PrecisionName::F32, PrecisionName::F32, None);
+        let mut comparison = Comparison::new(name.into(), side(), vec![], limit);
+        let layers = [("tap.blocks.0.x", errors[0]), ("tap.blocks.1.x", errors[1])];
+        comparison.add_module(ModuleReport {
+            submodule: Submodule::Transformer,
+            sizes: "tokens=6".into(),
+            outputs: vec![output("velocity", errors[1])],
+            layers: layers.map(|(name, error)| output(name, error)).into(),
+            passed: errors[1] <= 1e-4,
             first_beyond: None,
+        });
+        let step = |(step, rel_l2)| {
+            let (expert, passed) = ("transformer", rel_l2 <= 1e-4);
+            StepReport { step, expert, rel_l2, cosine: 1.0, max_abs: 0.0, passed }
         };
-        report.add_module(module);
-        let step = |step, rel_l2| {
-            let expert = "transformer";
-            StepReport { step, expert, rel_l2, cosine: 1.0, max_abs: 0.0, passed: false }
-        };
-        let steps = vec![step(0, 0.0), step(1, f64::NAN), step(2, 1.0)];
-        let trajectory = TrajectoryReport { conditions: vec![], steps, passed: false };
-        report.add_case((Some(trajectory), None));
-        let page = report.html();
+        let steps: Vec<_> = errors.into_iter().enumerate().map(step).collect();
+        let passed = steps.iter().all(|step| step.passed);
+        comparison.add_case((Some(TrajectoryReport { conditions: vec![], steps, passed }), None));
+        comparison
+    }
+
+    #[test]
+    fn the_page_needs_nothing_else_and_escapes_names() {
+        let options = vec![compared("<b>", [0.0, f64::NAN])];
+        let page = VerifyReport::new(side(), None, options, vec![]).html();
         assert!(page.contains("&lt;script&gt;") && !page.contains("<script"));
-        assert!(page.contains("FAILED") && !page.contains("http"));
-        // Steps 0 to 2: at the bottom, off the top, at 1 of 1.1.
-        assert!(page.contains("10.0,260.0 450.0,0.0 890.0,23.6"), "{page}");
+        assert!(page.contains("&lt;b&gt;") && !page.contains("<b>"), "{page}");
+        let links = page.matches("http").count();
+        assert_eq!(links, page.matches("http://www.w3.org/2000/svg").count(), "{page}");
+    }
+
+    #[test]
+    fn one_option_beyond_its_limit_fails_the_report_and_the_floor_judges_nothing() {
+        let floor = || Some(compared("floor", [1e-3, 1e-3]));
+        let report = |errors| {
+            let options = vec![compared("good", [1e-5, 1e-5]), compared("other", errors)];
+            VerifyReport::new(side(), floor(), options, vec![])
+        };
+        assert!(report([1e-5, 2e-5]).passed);
+        let failed = report([1e-5, 2e-4]);
+        assert!(!failed.passed);
+        let verdicts: Vec<_> = failed.summary.iter().map(|line| line.passed).collect();
+        assert_eq!(verdicts, [None, Some(true), Some(false)]);
+        assert_eq!(failed.summary[2].steps["transformer"], 2e-4);
+        let page = failed.html();
+        // In the table of options, of outputs, and as a dashed line in both charts.
+        assert_eq!(page.matches("class=floor").count(), 2, "{page}");
+        assert_eq!(page.matches("stroke-dasharray='4 3'/><text").count(), 2, "{page}");
+        for chart in [failed.layers_chart(&failed.options[0].modules[0]), failed.steps_chart()] {
+            let chart = chart.unwrap();
+            for name in ["floor", "good", "other"] {
+                assert!(chart.contains(&format!("<title>{name}: ")), "no {name} in {chart}");
+            }
+        }
+        assert_eq!(failed.frames_chart(), None);
+    }
+
+    #[test]
+    fn what_is_no_number_is_the_worst_of_all() {
+        let summary = Summary::of_option(&compared("a", [f64::NAN, 1e-5]));
+        assert_eq!(summary.steps["transformer"], f64::INFINITY);
+        assert_eq!(summary.cells()[5], "–");
     }
 }

@@ -1,133 +1,115 @@
-//! Level A: one submodule in both folders on equal, made-up inputs.
+//! Level A: one submodule in A and in others on equal, made-up inputs.
 
 use std::collections::BTreeMap;
 
 use bernini_calibration::error::compare;
 use bernini_graphs::manifest::PortEntry;
-use bernini_graphs::taps::{VALUE, is_tap};
-use bernini_graphs::{Component, DType, Submodule};
+use bernini_graphs::submodule::transformer::{KEYS, VALUES};
+use bernini_graphs::taps::VALUE;
+use bernini_graphs::{DType, Submodule};
 use half::bf16;
 
 use super::first_layer::first_layer;
-use super::side::same_units;
+use super::jobs::{context_of, contract, describe};
 use super::{Limit, ModuleReport, OutputReport, Side, VerifyError};
 use crate::bench::Job;
-use crate::engines::Engines;
 use crate::inputs;
 use crate::tensor::Tensor;
 
-/// One job for each profile of every engine, at the sizes that its kernels were chosen for.
-pub fn profile_jobs(engines: &Engines) -> Vec<Job> {
-    let mut jobs = vec![];
-    for submodule in Submodule::ALL {
-        for profile in engines.engine(submodule).iter().flat_map(|engine| &engine.profiles) {
-            let sizes = profile.sizes.iter().map(|(symbol, size)| (symbol.clone(), size.opt));
-            jobs.push(Job { submodule, sizes: sizes.collect(), runs: 1 });
-        }
-    }
-    jobs
+/// One job in A, for all folders that are compared with it.
+pub struct ModuleReference<'a> {
+    a: Side<'a>,
+    job: &'a Job,
+    /// What every side sees.
+    inputs: Vec<(String, Tensor)>,
+    /// What every side's context sees, whose keys and values then replace those inputs.
+    context: Option<(Submodule, Vec<(String, Tensor)>)>,
+    inputs_of_a: Vec<(String, Tensor)>,
+    outputs_of_a: BTreeMap<String, Tensor>,
 }
 
-/// Those of `jobs` whose submodules both folders have, each once; without the experts where they are
-/// re-balanced differently, as [`check_pair`](super::check_pair) warns.
-///
-/// # Errors
-/// [`VerifyError::Profile`] where an engine does not have the sizes of a job;
-/// [`VerifyError::Contract`] where the graphs take other things.
-pub fn common_jobs(a: Side<'_>, b: Side<'_>, jobs: Vec<Job>) -> Result<Vec<Job>, VerifyError> {
-    let mut common: Vec<Job> = vec![];
-    let same_units = same_units(a.folder, b.folder);
-    let is_expert = |job: &Job| {
-        matches!(job.submodule.component(), Component::Transformer | Component::Transformer2)
-    };
-    for job in jobs.into_iter().filter(|job| same_units || !is_expert(job)) {
-        let (submodule, sizes) = (job.submodule, &job.sizes);
-        let (Some(of_a), Some(of_b)) = (a.inputs(submodule), b.inputs(submodule)) else { continue };
-        if common.iter().any(|other| (other.submodule, &other.sizes) == (submodule, sizes)) {
-            continue;
-        }
-        same_ports(submodule, of_a, of_b)?;
-        let contract = |side: Side<'_>| side.outputs(submodule).map(contract).unwrap_or_default();
-        same_ports(submodule, &contract(a), &contract(b))?;
-        for side in [a, b] {
-            if !side.folder.submodule(submodule).is_some_and(|entry| entry.serves(sizes)) {
-                let sizes = describe(sizes);
-                return Err(VerifyError::Profile { side: side.name, submodule, sizes });
+impl<'a> ModuleReference<'a> {
+    /// Runs `job`, which is one of [`common_jobs`] of A and each of `others`, in A. With
+    /// `own_contexts`, an expert takes keys and values of its own folder's context, not made-up ones:
+    /// where folders are re-balanced differently, the same numbers mean different things to them.
+    ///
+    /// # Errors
+    /// Those of the backend; [`VerifyError::Contract`] where sizes are missing.
+    pub fn run(
+        a: Side<'a>,
+        others: &[Side<'_>],
+        job: &'a Job,
+        own_contexts: bool,
+    ) -> Result<Self, VerifyError> {
+        let sides = [&[a], others].concat();
+        let inputs = made_up(&sides, job.submodule, job)?;
+        let context = context_of(job.submodule).filter(|_| own_contexts);
+        let context = context.map(|context| Ok((context, made_up(&sides, context, job)?)));
+        let context = context.transpose()?;
+        let mut reference =
+            Self { a, job, inputs, context, inputs_of_a: vec![], outputs_of_a: BTreeMap::new() };
+        reference.inputs_of_a = reference.inputs_of(a)?;
+        reference.outputs_of_a = a.run(job.submodule, &reference.inputs_of_a)?;
+        Ok(reference)
+    }
+
+    fn inputs_of(&self, side: Side<'_>) -> Result<Vec<(String, Tensor)>, VerifyError> {
+        let mut inputs = self.inputs.clone();
+        if let Some((context, embeds)) = &self.context {
+            let mut made = side.run(*context, embeds)?;
+            for (name, tensor) in &mut inputs {
+                if [KEYS, VALUES].contains(&name.as_str())
+                    && let Some(own) = made.remove(name)
+                {
+                    *tensor = own;
+                }
             }
         }
-        common.push(job);
+        Ok(inputs)
     }
-    if common.is_empty() { Err(VerifyError::NothingInCommon) } else { Ok(common) }
-}
 
-/// Outputs of the contract, without taps.
-fn contract(outputs: &[PortEntry]) -> Vec<PortEntry> {
-    outputs.iter().filter(|port| !is_tap(&port.name)).cloned().collect()
-}
-
-/// Names and shapes must agree; floats may be of any width.
-fn same_ports(submodule: Submodule, a: &[PortEntry], b: &[PortEntry]) -> Result<(), VerifyError> {
-    let of = |ports: &[PortEntry], name: &str| {
-        ports.iter().find(|port| port.name == name).map(|port| {
-            let kind = if port.dtype.is_float() { "float".into() } else { port.dtype.to_string() };
-            format!("{kind} [{}]", port.shape.join(", "))
-        })
-    };
-    for port in a.iter().chain(b) {
-        let (in_a, in_b) = (of(a, &port.name), of(b, &port.name));
-        if in_a != in_b {
-            let [a, b] = [in_a, in_b].map(|text| text.unwrap_or("nothing".into()));
-            return Err(VerifyError::Contract { submodule, port: port.name.clone(), a, b });
-        }
+    /// Runs the job in `other` and measures every output.
+    ///
+    /// # Errors
+    /// Those of the backend; [`VerifyError::Contract`] where outputs differ in shape.
+    pub fn compare(&self, other: Side<'_>, limit: &Limit) -> Result<ModuleReport, VerifyError> {
+        let (submodule, of_a) = (self.job.submodule, &self.outputs_of_a);
+        let inputs = self.inputs_of(other)?;
+        let found = other.run(submodule, &inputs)?;
+        let ports = self.a.outputs(submodule).unwrap_or_default();
+        let measure = |name: &str| output(submodule, name, of_a, &found, limit);
+        let outputs: Vec<OutputReport> =
+            contract(ports).iter().map(|port| measure(&port.name)).collect::<Result<_, _>>()?;
+        let taps = ports.iter().map(|port| port.name.as_str());
+        let taps = taps.filter(|name| name.starts_with(VALUE) && found.contains_key(*name));
+        let layers: Vec<OutputReport> = taps.map(measure).collect::<Result<_, _>>()?;
+        let passed = outputs.iter().all(|output| output.passed);
+        let sides = [(self.a, &self.inputs_of_a[..]), (other, &inputs[..])];
+        let first_beyond = match layers.iter().find(|layer| !layer.passed) {
+            _ if passed => None,
+            Some(tap) => Some(tap.clone()),
+            None => first_layer(sides, submodule, limit)?,
+        };
+        let sizes = describe(&self.job.sizes);
+        Ok(ModuleReport { submodule, sizes, outputs, layers, passed, first_beyond })
     }
-    Ok(())
 }
 
-fn describe(sizes: &BTreeMap<String, usize>) -> String {
-    let sizes: Vec<_> = sizes.iter().map(|(name, size)| format!("{name}={size}")).collect();
-    sizes.join(" ")
-}
-
-/// Runs one job of [`common_jobs`] in both folders and measures every output.
-///
-/// # Errors
-/// Those of the backends; [`VerifyError::Contract`] where sizes are missing or outputs differ in
-/// shape.
-pub fn module(
-    a: Side<'_>,
-    b: Side<'_>,
+/// Inputs that all sides see alike: where one of them takes bf16, values are bf16 values.
+fn made_up(
+    sides: &[Side<'_>],
+    submodule: Submodule,
     job: &Job,
-    limit: &Limit,
-) -> Result<ModuleReport, VerifyError> {
-    let submodule = job.submodule;
-    let made_up = made_up(a, b, job)?;
-    let (of_a, of_b) = (a.run(submodule, &made_up)?, b.run(submodule, &made_up)?);
-    let ports = a.outputs(submodule).unwrap_or_default();
-    let mut outputs = vec![];
-    for port in contract(ports) {
-        outputs.push(output(submodule, &port.name, &of_a, &of_b, limit)?);
-    }
-    let passed = outputs.iter().all(|output| output.passed);
-    let first_beyond = match passed {
-        true => None,
-        false => match first_tap(submodule, ports, &of_a, &of_b, limit)? {
-            None => first_layer([a, b], submodule, &made_up, limit)?,
-            tap => tap,
-        },
-    };
-    Ok(ModuleReport { submodule, sizes: describe(&job.sizes), outputs, passed, first_beyond })
-}
-
-/// Inputs that both sides see alike: where one of them takes bf16, values are bf16 values.
-fn made_up(a: Side<'_>, b: Side<'_>, job: &Job) -> Result<Vec<(String, Tensor)>, VerifyError> {
-    let submodule = job.submodule;
-    let [of_a, of_b] = [a, b].map(|side| side.inputs(submodule).unwrap_or_default());
+) -> Result<Vec<(String, Tensor)>, VerifyError> {
+    let ports = |side: &Side<'_>| side.inputs(submodule).unwrap_or_default().to_vec();
+    let all: Vec<Vec<PortEntry>> = sides.iter().map(ports).collect();
+    let of_a = all.first().map(Vec::as_slice).unwrap_or_default();
     let mut tensors = inputs::random(of_a, &job.sizes).ok_or_else(|| {
-        let [a, b] = [of_a, of_b].map(shapes);
+        let (a, b) = (shapes(of_a), "no size for one of them".into());
         VerifyError::Contract { submodule, port: describe(&job.sizes), a, b }
     })?;
     for (name, tensor) in &mut tensors {
-        let mut same = of_a.iter().chain(of_b).filter(|port| port.name == *name);
+        let mut same = all.iter().flatten().filter(|port| port.name == *name);
         if let Tensor::F32(array) = tensor
             && same.any(|port| port.dtype == DType::Bf16)
         {
@@ -177,68 +159,13 @@ pub(super) fn output(
     })
 }
 
-/// The first named value, in the order of the graph, that is beyond the limit.
-fn first_tap(
-    submodule: Submodule,
-    ports: &[PortEntry],
-    of_a: &BTreeMap<String, Tensor>,
-    of_b: &BTreeMap<String, Tensor>,
-    limit: &Limit,
-) -> Result<Option<OutputReport>, VerifyError> {
-    for port in ports.iter().filter(|port| port.name.starts_with(VALUE)) {
-        if of_b.contains_key(&port.name) {
-            let tap = output(submodule, &port.name, of_a, of_b, limit)?;
-            if !tap.passed {
-                return Ok(Some(tap));
-            }
-        }
-    }
-    Ok(None)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::jobs::tests::side;
+    use super::super::profile_jobs;
     use super::*;
     use crate::backend::testing::EngineFolder;
-    use crate::backend::{Backend, BackendError, Session};
-    use crate::package::{Folder, Package};
-    use crate::request::{Plan, Request};
-
-    /// A backend that nothing is run on.
-    struct Nothing;
-
-    impl Backend for Nothing {
-        fn load(&self, submodule: Submodule) -> Result<Box<dyn Session>, BackendError> {
-            Err(BackendError::MissingSubmodule { submodule })
-        }
-
-        fn check(&self, _: &Request, _: &Plan, _: &Package) -> Result<(), BackendError> {
-            Ok(())
-        }
-    }
-
-    fn side(folder: &Folder) -> Side<'_> {
-        Side { name: "B", folder, backend: &Nothing }
-    }
-
-    #[test]
-    fn profiles_say_which_sizes_both_folders_run() {
-        let folder = Folder::open(EngineFolder::new().path()).unwrap();
-        let Folder::Engines(engines) = &folder else { panic!("it has engines") };
-        let jobs = profile_jobs(engines);
-        let twice = [&jobs[..], &jobs[..]].concat();
-        assert_eq!(common_jobs(side(&folder), side(&folder), twice).unwrap(), jobs);
-        let mut longer = jobs.into_iter().find(|job| job.sizes.contains_key("tokens")).unwrap();
-        longer.sizes.insert("tokens".into(), 77);
-        let refused = common_jobs(side(&folder), side(&folder), vec![longer]).unwrap_err();
-        let message = refused.to_string();
-        assert!(
-            message.contains("has no profile for") && message.contains("tokens=77"),
-            "{message}"
-        );
-        let nothing = common_jobs(side(&folder), side(&folder), vec![]).unwrap_err();
-        assert!(matches!(nothing, VerifyError::NothingInCommon));
-    }
+    use crate::package::Folder;
 
     #[test]
     fn where_one_side_takes_bf16_both_see_bf16_values() {
@@ -248,31 +175,12 @@ mod tests {
             .into_iter()
             .find(|job| job.submodule == Submodule::Transformer)
             .unwrap();
-        let tensors = made_up(side(&folder), side(&folder), &job).unwrap();
+        let tensors = made_up(&[side(&folder)], job.submodule, &job).unwrap();
         let rounded = |name: &str| {
             let (_, tensor) = tensors.iter().find(|(port, _)| port == name).unwrap();
             let Tensor::F32(array) = tensor else { panic!("floats") };
             array.iter().all(|&value| bf16::from_f32(value).to_f32() == value)
         };
         assert!(rounded("keys") && !rounded("x"));
-    }
-
-    #[test]
-    fn graphs_with_other_ports_are_refused_by_name() {
-        let port = |name: &str, dtype, axis: &str| PortEntry {
-            name: name.into(),
-            dtype,
-            shape: vec!["1".into(), axis.into()],
-        };
-        let a = [port("x", DType::F32, "tokens")];
-        let same = |b: &PortEntry| {
-            same_ports(Submodule::Transformer, &a, std::slice::from_ref(b))
-                .map_err(|error| error.to_string())
-        };
-        same(&port("x", DType::Bf16, "tokens")).unwrap();
-        let error = same(&port("x", DType::F32, "rows")).unwrap_err();
-        assert!(error.contains("A has float [1, tokens], B has float [1, rows]"), "{error}");
-        assert!(same(&port("x", DType::I64, "tokens")).is_err());
-        assert!(same(&port("y", DType::F32, "tokens")).unwrap_err().contains("B has nothing"));
     }
 }

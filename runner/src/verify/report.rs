@@ -6,19 +6,61 @@ use bernini_graphs::Submodule;
 use bernini_graphs::manifest::{PrecisionName, Variant};
 use serde::Serialize;
 
-use super::{FramesReport, Limit, TrajectoryReport};
+use super::{FramesReport, Limit, Summary, TrajectoryReport};
 
-/// Everything that was compared.
+/// Everything that was compared with one reference.
 #[derive(Clone, Debug, Serialize)]
 pub struct VerifyReport {
     /// The reference.
     pub a: SideReport,
+    /// The reference against another valid folder: what a difference means nothing below. Its figures
+    /// are shown beside all others and judge nothing.
+    pub floor: Option<Comparison>,
     /// What is judged.
-    pub b: SideReport,
+    pub options: Vec<Comparison>,
+    /// A line for the floor and for each of those.
+    pub summary: Vec<Summary>,
+    /// Whether every option is within its limits.
+    pub passed: bool,
+    /// First, middle and last frame of A as png files, for the html report.
+    #[serde(skip)]
+    pub shown: Vec<(usize, Vec<u8>)>,
+}
+
+impl VerifyReport {
+    /// All comparisons, which are done.
+    pub fn new(
+        a: SideReport,
+        floor: Option<Comparison>,
+        options: Vec<Comparison>,
+        shown: Vec<(usize, Vec<u8>)>,
+    ) -> Self {
+        let of_options = options.iter().map(Summary::of_option);
+        let summary = floor.iter().map(Summary::of_floor).chain(of_options).collect();
+        let passed = options.iter().all(|option| option.passed);
+        Self { a, floor, options, summary, passed, shown }
+    }
+
+    /// The floor, if there is one, and the options: what has figures, in the order of columns.
+    pub fn columns(&self) -> impl Iterator<Item = &Comparison> + Clone {
+        self.floor.iter().chain(&self.options)
+    }
+}
+
+/// One folder against the reference.
+#[derive(Clone, Debug, Serialize)]
+pub struct Comparison {
+    /// What it is called in the report.
+    pub name: String,
+    /// The folder.
+    pub side: SideReport,
     /// What a reader should know of the pair.
     pub warnings: Vec<String>,
     /// The limits.
     pub limit: Limit,
+    /// Share of a request's FLOPs that it runs in FP8, in the submodules that it has; none where
+    /// nothing says what a request is.
+    pub fp8_share: Option<f64>,
     /// Level A: submodules alone.
     pub modules: Vec<ModuleReport>,
     /// Level B: steps on A's latents.
@@ -29,11 +71,12 @@ pub struct VerifyReport {
     pub passed: bool,
 }
 
-impl VerifyReport {
-    /// Two folders and the limits of their comparison, which has not begun.
-    pub fn new(a: SideReport, b: SideReport, warnings: Vec<String>, limit: Limit) -> Self {
-        let (modules, trajectory, frames) = (vec![], None, None);
-        Self { a, b, warnings, limit, modules, trajectory, frames, passed: true }
+impl Comparison {
+    /// A comparison that has not begun.
+    pub fn new(name: String, side: SideReport, warnings: Vec<String>, limit: Limit) -> Self {
+        let (fp8_share, modules, trajectory, frames) = (None, vec![], None, None);
+        let passed = true;
+        Self { name, side, warnings, limit, fp8_share, modules, trajectory, frames, passed }
     }
 
     /// Takes the result of a submodule.
@@ -51,9 +94,15 @@ impl VerifyReport {
         self.passed &= frames.as_ref().is_none_or(|frames| frames.passed);
         (self.trajectory, self.frames) = (trajectory, frames);
     }
+
+    /// The result of the submodule that `other` is of, at its sizes.
+    pub fn module(&self, other: &ModuleReport) -> Option<&ModuleReport> {
+        let key = |module: &ModuleReport| (module.submodule, module.sizes.clone());
+        self.modules.iter().find(|module| key(module) == key(other))
+    }
 }
 
-/// One of the two folders.
+/// One of the folders.
 #[derive(Clone, Debug, Serialize)]
 pub struct SideReport {
     /// Where it lies.
@@ -66,12 +115,24 @@ pub struct SideReport {
     pub policy: Option<String>,
     /// FP8 only: whether its scales were never measured.
     pub uncalibrated: bool,
+    /// FP8 only: whether its attentions are re-balanced.
+    pub balanced: bool,
     /// Fingerprint of its checkpoint.
     pub source: String,
     /// Engines: the GPU.
     pub gpu: Option<String>,
     /// Engines: version of TensorRT.
     pub tensorrt: Option<String>,
+}
+
+impl SideReport {
+    /// Its numbers and where it runs, such as `fp8-f32, all-fp8, re-balanced, CPU`.
+    pub fn numbers(&self) -> String {
+        let balanced = self.balanced.then(|| "re-balanced".to_string());
+        let place = self.gpu.clone().unwrap_or("CPU".into());
+        let parts = [Some(self.precision.to_string()), self.policy.clone(), balanced, Some(place)];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// One submodule at one set of sizes.
@@ -84,6 +145,9 @@ pub struct ModuleReport {
     pub sizes: String,
     /// Every output of its contract.
     pub outputs: Vec<OutputReport>,
+    /// Every named value inside, in the order of the graph, where both graphs have taps; they are not
+    /// gated, since later layers may make an error smaller.
+    pub layers: Vec<OutputReport>,
     /// Whether every output is within the limits.
     pub passed: bool,
     /// Where it is not: the first value that is not, of both graphs' taps, else of two exports'
@@ -91,7 +155,7 @@ pub struct ModuleReport {
     pub first_beyond: Option<OutputReport>,
 }
 
-/// How far a tensor of B is from A's.
+/// How far a tensor is from A's.
 #[derive(Clone, Debug, Serialize)]
 pub struct OutputReport {
     /// Name of the output.

@@ -1,4 +1,4 @@
-//! One of the two folders: what it holds and what runs it.
+//! One of the folders: what it holds and what runs it.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +13,8 @@ use crate::tensor::Tensor;
 /// A folder and its backend.
 #[derive(Clone, Copy)]
 pub struct Side<'a> {
-    /// `A` or `B`, for messages.
-    pub name: &'static str,
+    /// `A`, or the folder's name, for messages.
+    pub name: &'a str,
     /// The folder.
     pub folder: &'a Folder,
     /// What runs it.
@@ -38,7 +38,7 @@ impl<'a> Side<'a> {
         submodule: Submodule,
         inputs: &[(String, Tensor)],
     ) -> Result<BTreeMap<String, Tensor>, VerifyError> {
-        let failed = |source| VerifyError::Backend { side: self.name, source };
+        let failed = |source| VerifyError::Backend { side: self.name.into(), source };
         let mut session = self.backend.load(submodule).map_err(failed)?;
         let feed: Vec<_> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         let mut outputs = session.run(&feed).map_err(failed)?;
@@ -50,25 +50,30 @@ impl<'a> Side<'a> {
     }
 }
 
-/// Checks what can be checked before a library is opened; gives what is worth a warning.
+/// Checks what can be checked of A and the folder called `name` before a library is opened; gives
+/// what is worth a warning.
 ///
 /// # Errors
 /// [`VerifyError::Variants`].
-pub fn check_pair(a: &Folder, b: &Folder) -> Result<Vec<String>, VerifyError> {
-    let same_units = same_units(a, b);
-    let [a, b] = [SideReport::new(a), SideReport::new(b)];
+pub fn check_pair(a: &Folder, name: &str, other: &Folder) -> Result<Vec<String>, VerifyError> {
+    let same_units = same_units(a, other);
+    let [a, b] = [SideReport::new(a), SideReport::new(other)];
     if a.variant != b.variant {
-        return Err(VerifyError::Variants { a: a.variant, b: b.variant });
+        return Err(VerifyError::Variants { a: a.variant, name: name.into(), b: b.variant });
     }
     let mut warnings = vec![];
     if !same_units {
-        let levels = "experts and their contexts are compared at levels b and c, not at a";
-        warnings.push(format!("A and B differ in re-balanced keys and values: {levels}"));
+        warnings.push(format!(
+            "A and {name} differ in re-balanced keys and values: at level a every expert takes \
+             those of its own context, whose error is then in its own, and contexts are not \
+             compared"
+        ));
     }
     if a.source != b.source {
-        warnings.push("A and B come from different checkpoints, so their weights differ".into());
+        let from = "come from different checkpoints, so their weights differ";
+        warnings.push(format!("A and {name} {from}"));
     }
-    for (name, side) in [("A", &a), ("B", &b)] {
+    for (name, side) in [("A", &a), (name, &b)] {
         if side.uncalibrated {
             warnings.push(format!("{name} has FP8 scales that were never measured"));
         }
@@ -76,9 +81,21 @@ pub fn check_pair(a: &Folder, b: &Folder) -> Result<Vec<String>, VerifyError> {
     Ok(warnings)
 }
 
+/// Checks that `floor` can stand for the noise of `a`: another valid folder.
+///
+/// # Errors
+/// [`VerifyError::Floor`] where it rounds to FP8 and `a` does not.
+pub fn check_floor(a: &Folder, floor: &Folder) -> Result<(), VerifyError> {
+    let [a, found] = [a, floor].map(|folder| folder.identity().precision);
+    match found.is_fp8() && !a.is_fp8() {
+        true => Err(VerifyError::Floor { a, found }),
+        false => Ok(()),
+    }
+}
+
 /// Whether cached keys and values of cross attention mean the same in both folders: re-balancing
 /// scales them in a context's graph and undoes it in its expert's.
-pub(super) fn same_units(a: &Folder, b: &Folder) -> bool {
+pub fn same_units(a: &Folder, b: &Folder) -> bool {
     a.identity().balance == b.identity().balance
 }
 
@@ -92,6 +109,7 @@ impl SideReport {
             precision: identity.precision,
             policy: identity.policy,
             uncalibrated: identity.uncalibrated,
+            balanced: identity.balance.is_some(),
             source: identity.source,
             gpu: identity.gpu.map(|gpu| gpu.name),
             tensorrt: identity.tensorrt,

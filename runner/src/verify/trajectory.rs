@@ -141,7 +141,7 @@ mod tests {
     fn runs_of_different_requests_are_refused() {
         let limit = limits(PrecisionName::F32, PrecisionName::F32, None);
         let refused = trajectory(&trace(&[1.0]), &trace(&[1.0, 1.0]), 1, &limit).unwrap_err();
-        assert!(refused.to_string().contains("steps: A has [1], B has [2]"), "{refused}");
+        assert!(refused.to_string().contains("steps: A has [1], this one [2]"), "{refused}");
         let mut other = trace(&[1.0]);
         other.velocities[0] = Array4::zeros([1, 1, 3, 4]);
         assert!(trajectory(&trace(&[1.0]), &other, 1, &limit).is_err());

@@ -11,8 +11,9 @@ use bernini_exporter::{Calibration, ExportOptions, export};
 use bernini_graphs::manifest::PrecisionName;
 use bernini_graphs::{Component, Submodule};
 use bernini_runner::backend::{OnnxRuntime, Overlay};
-use bernini_runner::bench;
+use bernini_runner::bench::{self, Flops};
 use bernini_runner::export::Export;
+use bernini_runner::package::Folder;
 use bernini_runner::pipeline::{Pipeline, Trace};
 use bernini_runner::report::Report;
 use bernini_runner::request::{Plan, Request};
@@ -34,12 +35,6 @@ pub struct Candidates<'a> {
     pub folder: PathBuf,
     pub progress: ProgressKind,
     pub interrupted: &'a AtomicBool,
-}
-
-/// FLOPs of all cases.
-pub struct Flops {
-    pub fp8: f64,
-    pub total: f64,
 }
 
 impl Candidates<'_> {
@@ -116,18 +111,11 @@ impl Candidates<'_> {
     /// Work of all cases, with the presets' steps, in the submodules that `export` has.
     pub fn flops(&self, export: &Export) -> anyhow::Result<Flops> {
         let (planner, boundary) = (export.configs().planner.as_ref(), export.boundary_ratio());
-        let mut sum = Flops { fp8: 0.0, total: 0.0 };
+        let mut jobs = vec![];
         for (_, plan) in &self.jobs {
-            for job in bench::jobs(&shape_of(plan), planner, boundary)?.0 {
-                let stem = job.submodule.stem();
-                let Some(entry) = export.manifest().submodules.get(stem) else { continue };
-                let unknown = || format!("{stem}: its FLOPs are no polynomial of its sizes");
-                let flops = entry.work.flops(&job.sizes).with_context(unknown)?;
-                let [fp8, bf16, f32] = flops.map(|flops| flops as f64 * job.runs as f64);
-                sum.fp8 += fp8;
-                sum.total += fp8 + bf16 + f32;
-            }
+            jobs.extend(bench::jobs(&shape_of(plan), planner, boundary)?.0);
         }
-        Ok(sum)
+        let flops = Flops::of(&Folder::Export(export.clone()), &jobs);
+        flops.context("the graphs' FLOPs are no polynomial of their sizes; export them again")
     }
 }

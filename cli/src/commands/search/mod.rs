@@ -6,7 +6,8 @@
 //! FP8 values are those of engines, so it needs no GPU and builds nothing; only submodules that the
 //! candidate changes are exported, and the rest runs from EXPORT.
 //!
-//! One run for each group alone, then a bisection over the frontier: n + log₂ n runs.
+//! One run for each group alone, then a bisection over the frontier: n + log₂ n runs, so deep stacks
+//! are searched in bands of neighbouring blocks (`--groups`).
 
 mod candidates;
 mod report;
@@ -38,7 +39,7 @@ pub fn search(args: &SearchArgs, interrupted: &AtomicBool) -> anyhow::Result<Out
     let table = read_table(&args.flags.calibration)?;
     let export = reference(&flags.folder)?;
     check_source(&args.flags.checkpoint, &export, &table)?;
-    let groups = search::groups(&table);
+    let groups = search::groups(&table, args.flags.groups.into());
     if groups.is_empty() {
         let table = args.flags.calibration.display();
         bail!("--calibration {table}: no layer in it can run in FP8; calibrate with a case");
@@ -68,6 +69,9 @@ pub fn search(args: &SearchArgs, interrupted: &AtomicBool) -> anyhow::Result<Out
         publish(path, &format!("{}\n", serde_json::to_string_pretty(&policy)?))?;
     }
     let report = Report { policy, budget: args.flags.budget, cases, chosen, frontier: points };
+    if let Some(path) = &args.flags.svg {
+        publish(path, &report.svg()).context("--svg")?;
+    }
     match flags.json {
         true => println!("{}", serde_json::to_string_pretty(&report)?),
         false => report.print(),

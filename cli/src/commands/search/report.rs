@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use bernini_runner::curves::{Curves, Line, Scale};
 use serde::Serialize;
 
 /// The frontier, and what was chosen of it.
@@ -55,5 +56,35 @@ impl Report {
             Some(policy) => println!("\n{}: written", policy.display()),
             None => println!("\nno group keeps the budget of {}; nothing was written", self.budget),
         }
+    }
+
+    /// The frontier as a drawing: error against the work in FP8.
+    pub fn svg(&self) -> String {
+        let percent = |point: &Point| 100.0 * point.fp8_share;
+        let line = |name: &str, error: fn(&Point) -> Option<f64>, dashed| {
+            let points = self.frontier.iter();
+            let points = points.filter_map(|point| Some([percent(point), error(point)?]));
+            Line { name: name.into(), points: points.collect(), dashed }
+        };
+        let predicted =
+            line("predicted from each group alone", |point| Some(point.predicted), true);
+        let measured = line("measured", |point| point.measured, false);
+        let chosen = self.chosen.checked_sub(1).and_then(|last| self.frontier.get(last));
+        let mark = chosen.and_then(|point| {
+            let (share, error) = (percent(point), point.measured?);
+            let groups = format!("{} of {}", self.chosen, self.frontier.len());
+            let text = format!("chosen: {share:.1} % of FLOPs, {error:.2e}, {groups} groups");
+            Some(([share, error], text))
+        });
+        let chart = Curves {
+            title: "Relative L2 of the worst step against work in FP8",
+            x: "share of a request's FLOPs in FP8, %",
+            scale: Scale::Errors,
+            ticks: (0..=10).map(|i| 10.0 * f64::from(i)).map(|x| (x, format!("{x:.0}"))).collect(),
+            lines: vec![predicted, measured],
+            bounds: vec![(format!("budget {}", self.budget), self.budget)],
+            mark,
+        };
+        chart.svg()
     }
 }
