@@ -1,27 +1,24 @@
 //! Curves as a drawing: errors over steps, over the layers of a graph, over the work in FP8.
 
+mod scale;
+
 use std::fmt::Write;
 
 use html_escape::{encode_single_quoted_attribute, encode_text};
+
+pub use scale::Scale;
 
 use crate::svg::{COLOURS, WIDTH, page};
 
 /// Room for numbers, and the height of the drawing area, in pixels.
 const LEFT: f64 = 64.0;
 const HEIGHT: f64 = 260.0;
+/// Room above it for the title.
+const TOP: f64 = 36.0;
 /// Height of a line of text.
 const LINE: f64 = 22.0;
-/// Least share of the largest error that still has a place of its own.
-const SMALLEST: f64 = 1e-9;
-
-/// How values become heights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scale {
-    /// By powers of ten; 0 is at the bottom.
-    Errors,
-    /// In equal steps.
-    Decibels,
-}
+/// A dashed line is far below the others where it is this part of them.
+const FAR: f64 = 1e-2;
 
 /// A drawing of some lines.
 #[derive(Clone, Debug)]
@@ -64,7 +61,7 @@ impl Curves<'_> {
             let share = (scaled(value) - bottom) / (top - bottom);
             // NaN is worse than any number.
             let share = if share.is_nan() { 1.0 } else { share.clamp(0.0, 1.0) };
-            LINE + HEIGHT * (1.0 - share)
+            TOP + HEIGHT * (1.0 - share)
         };
         let mut body =
             format!("<text x='0' y='12' class='title'>{}</text>", encode_text(self.title));
@@ -87,7 +84,7 @@ impl Curves<'_> {
                 y - 5.0
             );
         }
-        let below = LINE + HEIGHT + 16.0;
+        let below = TOP + HEIGHT + 16.0;
         for (value, name) in &self.ticks {
             let (x, name) = (x(*value), encode_text(name));
             let _ = writeln!(
@@ -107,9 +104,9 @@ impl Curves<'_> {
             let _ = writeln!(
                 body,
                 "<circle cx='{x:.1}' cy='{y:.1}' r='7' fill='none' stroke='#1a7f37' \
-                 stroke-width='3'/><text x='{:.1}' y='{:.1}' text-anchor='end'>{text}</text>",
-                x - 10.0,
-                y - 10.0
+                 stroke-width='3'/><text x='{:.1}' y='{:.1}'>{text}</text>",
+                x + 12.0,
+                y + 18.0
             );
         }
         let height = self.legend(&mut body, below + 1.5 * LINE);
@@ -163,7 +160,10 @@ impl Curves<'_> {
                 continue;
             }
             let y = top + LINE * named.len() as f64;
-            let name = encode_text(&line.name);
+            let bottom = self.range().0 - 1e-9;
+            let below = line.points.iter().all(|point| self.scale.scaled(point[1]) < bottom);
+            let name = format!("{}{}", line.name, if below { ", below the drawing" } else { "" });
+            let name = encode_text(&name);
             let _ = writeln!(
                 body,
                 "<path d='M{LEFT} {:.1}h28' stroke-width='2' {paint}/>\
@@ -177,11 +177,17 @@ impl Curves<'_> {
         top + LINE * named.len() as f64
     }
 
-    /// Lowest and highest value of the drawing area, scaled.
+    /// Lowest and highest value of the drawing area, scaled. Dashed lines far below all others do
+    /// not flatten those.
     fn range(&self) -> (f64, f64) {
-        let lines = self.lines.iter().flat_map(|line| line.points.iter().map(|point| point[1]));
-        let values: Vec<f64> = lines.chain(self.bounds.iter().map(|(_, value)| *value)).collect();
-        self.scale.range(&values)
+        let of = |line: &Line| line.points.iter().map(|point| point[1]).collect::<Vec<_>>();
+        let (dashed, solid): (Vec<_>, Vec<_>) = self.lines.iter().partition(|line| line.dashed);
+        let solid: Vec<f64> = solid.into_iter().flat_map(of).collect();
+        let lowest = solid.iter().copied().filter(|&x| x > 0.0).fold(f64::INFINITY, f64::min);
+        let near = |x: &f64| lowest.is_infinite() || *x > FAR * lowest;
+        let dashed = dashed.into_iter().flat_map(of).filter(near);
+        let bounds = self.bounds.iter().map(|(_, value)| *value);
+        self.scale.range(&solid.iter().copied().chain(dashed).chain(bounds).collect::<Vec<_>>())
     }
 
     fn width(&self) -> (f64, f64) {
@@ -193,48 +199,6 @@ impl Curves<'_> {
             (left, right) if left < right => (left, right),
             (left, _) if left.is_finite() => (left - 1.0, left + 1.0),
             _ => (0.0, 1.0),
-        }
-    }
-}
-
-impl Scale {
-    fn scaled(self, value: f64) -> f64 {
-        match self {
-            Self::Errors => value.log10(),
-            Self::Decibels => value,
-        }
-    }
-
-    /// Round numbers around all finite `values`.
-    fn range(self, values: &[f64]) -> (f64, f64) {
-        let unit = if self == Self::Errors { 1.0 } else { 10.0 };
-        let scaled = values.iter().map(|&value| self.scaled(value)).filter(|x| x.is_finite());
-        let top = scaled.clone().reduce(f64::max).unwrap_or(0.0);
-        let lowest = match self {
-            Self::Errors => top + SMALLEST.log10(),
-            Self::Decibels => f64::NEG_INFINITY,
-        };
-        let bottom = scaled.reduce(f64::min).unwrap_or(-1.0).max(lowest);
-        let (bottom, top) = ((bottom / unit).floor() * unit, (top / unit).ceil() * unit);
-        (bottom, if top > bottom { top } else { bottom + unit })
-    }
-
-    /// Heights with a number.
-    fn grid(self, bottom: f64, top: f64) -> Vec<(f64, String)> {
-        let unit = if self == Self::Errors { 1.0 } else { 10.0 };
-        let count = ((top - bottom) / unit).round() as usize;
-        let at = |i: usize| bottom + unit * i as f64;
-        let line = |i: usize| match self {
-            Self::Errors => (10f64.powf(at(i)), format!("1e{:.0}", at(i))),
-            Self::Decibels => (at(i), format!("{:.0} dB", at(i))),
-        };
-        (0..=count).map(line).collect()
-    }
-
-    fn name(self, value: f64) -> String {
-        match self {
-            Self::Errors => format!("{value:.2e}"),
-            Self::Decibels => format!("{value:.2} dB"),
         }
     }
 }
@@ -264,14 +228,14 @@ mod tests {
         let points = [[0.0, 1e-3], [1.0, 1e-2], [2.0, f64::NAN], [3.0, 0.0]];
         let svg = curves(vec![line("plain", &points)]).svg();
         // From 1e-3 to the limit of 1e-1: bottom, middle, top, bottom.
-        assert!(svg.contains("'64.0,282.0 292.7,152.0 521.3,22.0 750.0,282.0'"), "{svg}");
+        assert!(svg.contains("'64.0,296.0 292.7,166.0 521.3,36.0 750.0,296.0'"), "{svg}");
         assert!(svg.contains("plain: 1.00e-2"), "{svg}");
         let decibels = Curves {
             scale: Scale::Decibels,
             bounds: vec![("limit".into(), 20.0)],
             ..curves(vec![line("a", &[[0.0, 35.0], [1.0, f64::INFINITY]])])
         };
-        assert!(decibels.svg().contains("'64.0,87.0 750.0,22.0'"), "{}", decibels.svg());
+        assert!(decibels.svg().contains("'64.0,101.0 750.0,36.0'"), "{}", decibels.svg());
     }
 
     #[test]
@@ -282,6 +246,17 @@ mod tests {
         let painted = |colour| svg.matches(&format!("stroke-width='2' stroke='{colour}'")).count();
         assert_eq!((painted(COLOURS[0]), painted(COLOURS[1])), (3, 2), "{svg}");
         assert!(!svg.contains("<a>") && svg.matches("http").count() == 1, "{svg}");
+    }
+
+    #[test]
+    fn a_floor_far_below_leaves_room_for_what_it_is_compared_with() {
+        let floor = |error| Line { dashed: true, ..line("floor", &[[0.0, error], [1.0, error]]) };
+        let plain = || line("plain", &[[0.0, 0.02], [1.0, 0.05]]);
+        let svg = curves(vec![floor(1e-7), plain()]).svg();
+        assert!(svg.contains("floor, below the drawing") && !svg.contains(">1e-3<"), "{svg}");
+        assert!(svg.contains(">2e-2<") && svg.contains(">5e-2<"), "{svg}");
+        let near = curves(vec![floor(1e-3), plain()]).svg();
+        assert!(!near.contains("below the drawing") && near.contains(">1e-3<"), "{near}");
     }
 
     #[test]

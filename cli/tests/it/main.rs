@@ -8,6 +8,7 @@ mod calibrate;
 mod common;
 mod config;
 mod examples;
+mod fidelity;
 mod gpu;
 mod inspect;
 mod partial;

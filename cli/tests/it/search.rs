@@ -51,7 +51,7 @@ fn worst_step(policy: &Path) -> f64 {
     let mut verify = vec!["verify", text(&export), text(&fp8), "--level", "b", "--json"];
     verify.extend(SMALL.split_whitespace());
     let report: Value = serde_json::from_slice(&call(&verify).stdout).unwrap();
-    let steps = report["trajectory"]["steps"].as_array().unwrap();
+    let steps = report["options"][0]["trajectory"]["steps"].as_array().unwrap();
     steps.iter().map(|step| step["rel_l2"].as_f64().unwrap()).fold(0.0, f64::max)
 }
 
@@ -80,8 +80,30 @@ fn a_wide_budget_lets_everything_run_in_fp8_and_a_narrow_one_what_keeps_it() {
     assert!((found - measured.as_f64().unwrap()).abs() < 1e-9, "{found} {measured}");
     let beyond = some["frontier"][chosen]["measured"].as_f64().unwrap();
     assert!(beyond > budget, "the next group would not keep it: {beyond}");
-    let left: Vec<_> = fs::read_dir(wide.parent().unwrap()).unwrap().flatten().collect();
-    assert!(left.iter().all(|file| !file.file_name().to_string_lossy().ends_with(".search")));
+    for left in [".wide.json.search", ".narrow.json.search"] {
+        assert!(!TINY.path(left).exists(), "{left}");
+    }
+}
+
+#[test]
+fn fewer_groups_are_bands_of_blocks() {
+    let policy = TINY.path("bands.json");
+    let more = ["--json", "--budget", "0.06", "--groups", "5"];
+    let result = search(&TINY.path("checkpoint"), &TABLE, &policy, &more);
+    let report: Value = serde_json::from_slice(&result.stdout).unwrap();
+    let frontier = report["frontier"].as_array().unwrap();
+    let mut names: Vec<_> = frontier.iter().map(|p| p["added"].as_str().unwrap()).collect();
+    names.sort();
+    let expected = [
+        "text_encoder linears",
+        "transformer blocks.0-1 attention",
+        "transformer blocks.0-1 linears",
+        "transformer_2 blocks.0-1 attention",
+        "transformer_2 blocks.0-1 linears",
+    ];
+    assert_eq!(names, expected);
+    assert_eq!(report["chosen"], 5, "{report}");
+    assert!(worst_step(&policy) <= 0.06);
 }
 
 #[test]
@@ -114,6 +136,7 @@ fn what_cannot_be_searched_is_said_at_once() {
         (&other, &TABLE, &policy, &[], "pass its own"),
         (&checkpoint, &TABLE, &folder, &[], "expected a file called NAME.json"),
         (&checkpoint, &TABLE, &policy, &["--budget", "0"], "expected a number above 0"),
+        (&checkpoint, &TABLE, &policy, &["--groups", "0"], "--groups"),
         (&checkpoint, &TABLE, &policy, &["--report", "x"], "--report does not go with"),
         (&checkpoint, &TABLE, &policy, &["--case", "/nowhere.json"], "/nowhere.json"),
         (&checkpoint, &TABLE, &policy, &["--num_frames", "0"], "num_frames"),

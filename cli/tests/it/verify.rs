@@ -50,7 +50,8 @@ fn an_export_is_equal_to_itself_on_every_level() {
     let report = report(&result);
     assert_eq!(result.status.code(), Some(0), "{report}");
     assert_eq!(fs::read_to_string(&file).unwrap(), String::from_utf8(result.stdout).unwrap());
-    let modules = report["modules"].as_array().unwrap();
+    let option = &report["options"][0];
+    let modules = option["modules"].as_array().unwrap();
     let stems: Vec<_> = modules.iter().map(|m| m["submodule"].as_str().unwrap()).collect();
     for stem in ["text_encoder", "transformer", "transformer_2_context", "vae_decoder_next"] {
         assert!(stems.contains(&stem), "{stems:?}");
@@ -64,12 +65,12 @@ fn an_export_is_equal_to_itself_on_every_level() {
         }
         assert!((0.1..10.0).contains(&rms), "errors of such values say little: {output}");
     }
-    let steps = report["trajectory"]["steps"].as_array().unwrap();
+    let steps = option["trajectory"]["steps"].as_array().unwrap();
     assert_eq!(steps.len(), 4);
     assert!(steps.iter().all(|step| step["rel_l2"] == 0.0), "{steps:?}");
-    assert_eq!(report["frames"]["frames"].as_array().unwrap().len(), 5);
-    assert_eq!(report["frames"]["worst_psnr"], Value::Null);
-    assert_eq!(report["frames"]["worst_ssim"], 1.0);
+    assert_eq!(option["frames"]["frames"].as_array().unwrap().len(), 5);
+    assert_eq!(option["frames"]["worst_psnr"], Value::Null);
+    assert_eq!(option["frames"]["worst_ssim"], 1.0);
     let page = fs::read_to_string(page).unwrap();
     assert_eq!(page.matches("data:image/png;base64,").count(), 6);
 }
@@ -87,7 +88,8 @@ fn a_changed_tensor_fails_in_its_submodule_and_in_its_experts_steps_only() {
     assert_eq!(result.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&result.stderr).contains("come from different checkpoints"));
     let report = report(&result);
-    for module in report["modules"].as_array().unwrap() {
+    let option = &report["options"][0];
+    for module in option["modules"].as_array().unwrap() {
         let changed = module["submodule"] == "transformer_2";
         assert_eq!(module["passed"], !changed, "{module}");
         // Found by bisection: these exports have no taps.
@@ -95,14 +97,14 @@ fn a_changed_tensor_fails_in_its_submodule_and_in_its_experts_steps_only() {
         let expected = if changed { "blocks.0.attn1.to_v".into() } else { Value::Null };
         assert_eq!(*first, expected, "{module}");
     }
-    let steps = report["trajectory"]["steps"].as_array().unwrap();
+    let steps = option["trajectory"]["steps"].as_array().unwrap();
     for step in steps {
         assert_eq!(step["passed"], step["expert"] == "transformer", "{step}");
     }
     let experts: std::collections::BTreeSet<_> =
         steps.iter().map(|s| s["expert"].as_str()).collect();
     assert_eq!(experts.len(), 2);
-    assert!(report["frames"]["worst_psnr"].as_f64().is_some(), "frames differ");
+    assert!(option["frames"]["worst_psnr"].as_f64().is_some(), "frames differ");
     let forgiving = ["--workload", "48x32x5", "--limit", "1000"];
     assert_eq!(verify(&TINY.path("export"), export, &forgiving).status.code(), Some(0));
 }
@@ -121,7 +123,13 @@ fn with_taps_the_first_value_that_breaks_is_named() {
     export(&b);
     let result = verify(&a, &b, &["--workload", "48x32x5", "--json"]);
     let report = report(&result);
-    let tap = report["modules"][0]["first_beyond"]["name"].as_str().unwrap();
+    let module = &report["options"][0]["modules"][0];
+    assert_eq!(
+        module["layers"].as_array().unwrap().len(),
+        6,
+        "three values of two blocks: {module}"
+    );
+    let tap = module["first_beyond"]["name"].as_str().unwrap();
     assert!(tap.contains("blocks.1"), "{tap}");
 }
 
@@ -134,13 +142,15 @@ fn what_cannot_be_compared_is_said_at_once() {
     let nowhere = TINY.path("nowhere");
     let sizes = ["--workload", "48x32x5"];
     for (b, more, message) in [
-        (&full, &sizes[..], "A is of the Renderer package and B of the Full one"),
+        (&full, &sizes[..], "A is of the Renderer package and verify_full_export of the Full one"),
         (&nowhere, &sizes, "bernini export"),
         (&export, &[], "pass --workload, or --case FILE"),
         (&export, &["--level", "b,c"], "pass --case FILE, or --prompt"),
         (&export, &["--case", "/nowhere.json"], "/nowhere.json"),
         (&export, &["--workload", "50x32x5"], "a multiple of 16"),
         (&export, &["--workload", "48x32x5", "--limit", "-1"], "expected a number of 0 or more"),
+        (&export, &["--floor", "/nowhere", "--workload", "48x32x5"], "floor: "),
+        (&export, &[text(&export), "--workload", "48x32x5"], "expected different folders"),
         (&export, &["--report", "x.json"], "--report does not go with `bernini verify`"),
     ] {
         let result = verify(&export, b, more);
