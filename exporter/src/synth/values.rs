@@ -75,6 +75,22 @@ mod tests {
     }
 
     #[test]
+    fn a_heavy_tail_has_smaller_values_and_a_few_larger_ones() {
+        let made = |heavy_tail| {
+            let values = Values { name: "x".into(), mean: 0.0, std: 1.0, heavy_tail };
+            let mut out = vec![0.0f32; 4096];
+            values.fill(0, &mut out);
+            out
+        };
+        let (plain, heavy) = (made(false), made(true));
+        let count =
+            |out: &[f32], wanted: fn(f32) -> bool| out.iter().filter(|x| wanted(**x)).count();
+        assert!(count(&heavy, |x| x.abs() < 0.1) > 3 * count(&plain, |x| x.abs() < 0.1));
+        assert_eq!(count(&plain, |x| x.abs() > 8.0), 0);
+        assert!((1..4096 / 16).contains(&count(&heavy, |x| x.abs() > 8.0)));
+    }
+
+    #[test]
     fn any_part_is_the_same_as_in_the_whole() {
         let values = Values { name: "x".into(), mean: 1.0, std: 2.0, heavy_tail: true };
         let mut whole = [0.0; 31];

@@ -229,6 +229,7 @@ fn golden(dtype: StoredType) -> Blueprint {
                 name: values.into(),
                 mean: rule["mean"].as_f64().unwrap(),
                 std: rule["std"].as_f64().unwrap(),
+                heavy_tail: false,
             },
         };
         folders.entry(folder.into()).or_default().push(tensor);

@@ -257,7 +257,7 @@ fn golden() -> Blueprint {
         let rule = &golden["tensors"][source];
         let (mean, std) = (rule["mean"].as_f64().unwrap(), rule["std"].as_f64().unwrap());
         let shape = serde_json::from_value(rule["shape"].clone()).unwrap();
-        let values = synth::Values { name: source.into(), mean, std };
+        let values = synth::Values { name: source.into(), mean, std, heavy_tail: false };
         folders.entry(folder).or_default().push(SynthTensor { name: name.into(), shape, values });
     }
     let weights = folders.into_iter().map(|(folder, tensors)| {

@@ -91,7 +91,7 @@ pub enum VerifyError {
         /// `A`, or the other folder's name.
         side: String,
         /// The reason.
-        source: BackendError,
+        source: Box<BackendError>,
     },
     /// A run of the pipeline that ended early.
     #[error("{side}: {source}")]

@@ -63,7 +63,10 @@ struct Graph<'a> {
 
 fn graph(side: Side<'_>, submodule: Submodule) -> Result<Option<Graph<'_>>, VerifyError> {
     let Folder::Export(export) = side.folder else { return Ok(None) };
-    let failed = |source: BackendError| VerifyError::Backend { side: side.name.into(), source };
+    let failed = |source: BackendError| VerifyError::Backend {
+        side: side.name.into(),
+        source: Box::new(source),
+    };
     let runtime = OnnxRuntime::new(export.clone()).map_err(failed)?;
     let layers = runtime.layers(submodule).map_err(failed)?;
     let order = layers.iter().map(|layer| layer.path.clone()).collect();
@@ -78,7 +81,10 @@ impl Graph<'_> {
         path: &str,
         inputs: &[(String, Tensor)],
     ) -> Result<BTreeMap<String, Tensor>, VerifyError> {
-        let failed = |source: BackendError| VerifyError::Backend { side: self.side.into(), source };
+        let failed = |source: BackendError| VerifyError::Backend {
+            side: self.side.into(),
+            source: Box::new(source),
+        };
         let value = &self.layers[path];
         let mut session = self.runtime.load_value(self.submodule, value).map_err(failed)?;
         let feed: Vec<_> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();

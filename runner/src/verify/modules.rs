@@ -29,7 +29,7 @@ pub struct ModuleReference<'a> {
 }
 
 impl<'a> ModuleReference<'a> {
-    /// Runs `job`, which is one of [`common_jobs`] of A and each of `others`, in A. With
+    /// Runs `job`, which is one of [`common_jobs`](super::common_jobs) of A and each of `others`, in A. With
     /// `own_contexts`, an expert takes keys and values of its own folder's context, not made-up ones:
     /// where folders are re-balanced differently, the same numbers mean different things to them.
     ///

@@ -6,7 +6,7 @@ use bernini_graphs::Submodule;
 use bernini_graphs::manifest::PortEntry;
 
 use super::{SideReport, VerifyError};
-use crate::backend::Backend;
+use crate::backend::{Backend, BackendError};
 use crate::package::Folder;
 use crate::tensor::Tensor;
 
@@ -38,7 +38,10 @@ impl<'a> Side<'a> {
         submodule: Submodule,
         inputs: &[(String, Tensor)],
     ) -> Result<BTreeMap<String, Tensor>, VerifyError> {
-        let failed = |source| VerifyError::Backend { side: self.name.into(), source };
+        let failed = |source: BackendError| VerifyError::Backend {
+            side: self.name.into(),
+            source: Box::new(source),
+        };
         let mut session = self.backend.load(submodule).map_err(failed)?;
         let feed: Vec<_> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         let mut outputs = session.run(&feed).map_err(failed)?;

@@ -147,7 +147,7 @@ fn level_a(
     let a = Side { name: "A", folder: a, backend: backend_a };
     let mut common: Vec<Vec<Job>> = vec![];
     for (other, backend) in others.iter().zip(backends) {
-        let shared = common_jobs(a, side(other, backend), jobs, *own_contexts);
+        let shared = common_jobs(a, side(other, &**backend), jobs, *own_contexts);
         common.push(shared.with_context(|| other.report.name.clone())?);
     }
     let mut all: Vec<&Job> = vec![];
@@ -160,14 +160,14 @@ fn level_a(
     let watch: &dyn Watch = &progress;
     watch.begin("submodules", all.len());
     for job in all {
-        let sides: Vec<_> = others.iter().zip(backends).map(|(o, b)| side(o, b)).collect();
+        let sides: Vec<_> = others.iter().zip(backends).map(|(o, b)| side(o, &**b)).collect();
         let reference = ModuleReference::run(a, &sides, job, *own_contexts)?;
         for ((other, backend), common) in others.iter_mut().zip(backends).zip(&common) {
             if interrupted.load(Ordering::Relaxed) {
                 bail!("interrupted; nothing was written");
             }
             if common.contains(job) {
-                let found = reference.compare(side(other, backend), &other.report.limit);
+                let found = reference.compare(side(other, &**backend), &other.report.limit);
                 let module = found.with_context(|| other.report.name.clone())?;
                 other.report.add_module(module);
             }
@@ -177,8 +177,8 @@ fn level_a(
     Ok(())
 }
 
-fn side<'s>(other: &'s Other, backend: &'s Box<dyn Backend>) -> Side<'s> {
-    Side { name: &other.report.name, folder: &other.folder, backend: &**backend }
+fn side<'s>(other: &'s Other, backend: &'s dyn Backend) -> Side<'s> {
+    Side { name: &other.report.name, folder: &other.folder, backend }
 }
 
 fn finish(args: &VerifyArgs, report: &VerifyReport) -> anyhow::Result<Outcome> {
