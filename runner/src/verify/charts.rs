@@ -1,6 +1,7 @@
 //! The curves of a report: errors along a graph and along the steps, frames in decibels.
 
-use super::{Comparison, EXPERTS, ModuleReport, VerifyReport};
+use super::summary::EXPERTS;
+use super::{Comparison, ModuleReport, VerifyReport};
 use crate::curves::{Curves, Line, Scale};
 
 /// Words below an axis have room for so many.

@@ -113,30 +113,15 @@ pub(super) fn describe(sizes: &BTreeMap<String, usize>) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use bernini_graphs::DType;
 
     use super::*;
     use crate::backend::testing::EngineFolder;
-    use crate::backend::{Backend, BackendError, Session};
-    use crate::package::{Folder, Package};
-    use crate::request::{Plan, Request};
+    use crate::package::Folder;
 
-    /// A backend that nothing is run on.
-    struct Nothing;
-
-    impl Backend for Nothing {
-        fn load(&self, submodule: Submodule) -> Result<Box<dyn Session>, BackendError> {
-            Err(BackendError::MissingSubmodule { submodule })
-        }
-
-        fn check(&self, _: &Request, _: &Plan, _: &Package) -> Result<(), BackendError> {
-            Ok(())
-        }
-    }
-
-    pub fn side(folder: &Folder) -> Side<'_> {
-        Side { name: "B", folder, backend: &Nothing }
+    fn side(folder: &Folder) -> Side<'_> {
+        Side { name: "B", folder }
     }
 
     #[test]

@@ -26,5 +26,5 @@ pub use limits::{Limit, limits};
 pub use modules::ModuleReference;
 pub use report::{Comparison, ModuleReport, OutputReport, SideReport, VerifyReport};
 pub use side::{Side, check_floor, check_pair, same_units};
-pub use summary::{EXPERTS, Summary};
+pub use summary::Summary;
 pub use trajectory::{ConditionReport, StepReport, TrajectoryReport, trajectory};

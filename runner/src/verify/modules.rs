@@ -1,5 +1,6 @@
 //! Level A: one submodule in A and in others on equal, made-up inputs.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bernini_calibration::error::compare;
@@ -12,71 +13,95 @@ use half::bf16;
 use super::first_layer::first_layer;
 use super::jobs::{context_of, contract, describe};
 use super::{Limit, ModuleReport, OutputReport, Side, VerifyError};
+use crate::backend::Backend;
 use crate::bench::Job;
 use crate::inputs;
+use crate::package::Folder;
 use crate::tensor::Tensor;
 
-/// One job in A, for all folders that are compared with it.
-pub struct ModuleReference<'a> {
-    a: Side<'a>,
-    job: &'a Job,
+/// One job in A, for all folders that are compared with it; what ran A is not needed any more.
+pub struct ModuleReference {
+    a: Folder,
+    job: Job,
     /// What every side sees.
     inputs: Vec<(String, Tensor)>,
     /// What every side's context sees, whose keys and values then replace those inputs.
     context: Option<(Submodule, Vec<(String, Tensor)>)>,
-    inputs_of_a: Vec<(String, Tensor)>,
+    /// What A sees, where those made them other than `inputs`.
+    inputs_of_a: Option<Vec<(String, Tensor)>>,
     outputs_of_a: BTreeMap<String, Tensor>,
 }
 
-impl<'a> ModuleReference<'a> {
-    /// Runs `job`, which is one of [`common_jobs`](super::common_jobs) of A and each of `others`, in A. With
-    /// `own_contexts`, an expert takes keys and values of its own folder's context, not made-up ones:
-    /// where folders are re-balanced differently, the same numbers mean different things to them.
+impl ModuleReference {
+    /// Runs `job`, which is one of [`common_jobs`](super::common_jobs), in A. With `own_contexts`, an
+    /// expert takes keys and values of its own folder's context, not made-up ones: where folders are
+    /// re-balanced differently, the same numbers mean different things to them.
     ///
     /// # Errors
     /// Those of the backend; [`VerifyError::Contract`] where sizes are missing.
     pub fn run(
-        a: Side<'a>,
-        others: &[Side<'_>],
-        job: &'a Job,
+        a: &Folder,
+        backend: &dyn Backend,
+        others: &[&Folder],
+        job: &Job,
         own_contexts: bool,
     ) -> Result<Self, VerifyError> {
-        let sides = [&[a], others].concat();
-        let inputs = made_up(&sides, job.submodule, job)?;
+        let folders = [&[a], others].concat();
+        let inputs = made_up(&folders, job.submodule, job)?;
         let context = context_of(job.submodule).filter(|_| own_contexts);
-        let context = context.map(|context| Ok((context, made_up(&sides, context, job)?)));
+        let context = context.map(|context| Ok((context, made_up(&folders, context, job)?)));
         let context = context.transpose()?;
-        let mut reference =
-            Self { a, job, inputs, context, inputs_of_a: vec![], outputs_of_a: BTreeMap::new() };
-        reference.inputs_of_a = reference.inputs_of(a)?;
-        reference.outputs_of_a = a.run(job.submodule, &reference.inputs_of_a)?;
+        let (inputs_of_a, outputs_of_a) = (None, BTreeMap::new());
+        let (a, job) = (a.clone(), job.clone());
+        let mut reference = Self { a, job, inputs, context, inputs_of_a, outputs_of_a };
+        let side = Side { name: "A", folder: &reference.a };
+        let seen = reference.inputs_of(side, backend)?;
+        let outputs = side.run(backend, reference.job.submodule, &seen)?;
+        if let Cow::Owned(seen) = seen {
+            reference.inputs_of_a = Some(seen);
+        }
+        reference.outputs_of_a = outputs;
         Ok(reference)
     }
 
-    fn inputs_of(&self, side: Side<'_>) -> Result<Vec<(String, Tensor)>, VerifyError> {
+    fn inputs_of(
+        &self,
+        side: Side<'_>,
+        backend: &dyn Backend,
+    ) -> Result<Cow<'_, [(String, Tensor)]>, VerifyError> {
+        let Some((context, embeds)) = &self.context else { return Ok((&self.inputs[..]).into()) };
+        let mut made = side.run(backend, *context, embeds)?;
         let mut inputs = self.inputs.clone();
-        if let Some((context, embeds)) = &self.context {
-            let mut made = side.run(*context, embeds)?;
-            for (name, tensor) in &mut inputs {
-                if [KEYS, VALUES].contains(&name.as_str())
-                    && let Some(own) = made.remove(name)
-                {
-                    *tensor = own;
-                }
+        for (name, tensor) in &mut inputs {
+            if [KEYS, VALUES].contains(&name.as_str())
+                && let Some(own) = made.remove(name)
+            {
+                *tensor = own;
             }
         }
-        Ok(inputs)
+        Ok(inputs.into())
+    }
+
+    /// The job's submodule and sizes.
+    pub fn job(&self) -> &Job {
+        &self.job
     }
 
     /// Runs the job in `other` and measures every output.
     ///
     /// # Errors
     /// Those of the backend; [`VerifyError::Contract`] where outputs differ in shape.
-    pub fn compare(&self, other: Side<'_>, limit: &Limit) -> Result<ModuleReport, VerifyError> {
+    pub fn compare(
+        &self,
+        other: Side<'_>,
+        backend: &dyn Backend,
+        limit: &Limit,
+    ) -> Result<ModuleReport, VerifyError> {
         let (submodule, of_a) = (self.job.submodule, &self.outputs_of_a);
-        let inputs = self.inputs_of(other)?;
-        let found = other.run(submodule, &inputs)?;
-        let ports = self.a.outputs(submodule).unwrap_or_default();
+        let inputs = self.inputs_of(other, backend)?;
+        let found = other.run(backend, submodule, &inputs)?;
+        let a = Side { name: "A", folder: &self.a };
+        let ports = a.outputs(submodule).unwrap_or_default();
         let measure = |name: &str| output(submodule, name, of_a, &found, limit);
         let outputs: Vec<OutputReport> =
             contract(ports).iter().map(|port| measure(&port.name)).collect::<Result<_, _>>()?;
@@ -84,7 +109,8 @@ impl<'a> ModuleReference<'a> {
         let taps = taps.filter(|name| name.starts_with(VALUE) && found.contains_key(*name));
         let layers: Vec<OutputReport> = taps.map(measure).collect::<Result<_, _>>()?;
         let passed = outputs.iter().all(|output| output.passed);
-        let sides = [(self.a, &self.inputs_of_a[..]), (other, &inputs[..])];
+        let inputs_of_a = self.inputs_of_a.as_ref().unwrap_or(&self.inputs);
+        let sides = [(a, &inputs_of_a[..]), (other, &inputs[..])];
         let first_beyond = match layers.iter().find(|layer| !layer.passed) {
             _ if passed => None,
             Some(tap) => Some(tap.clone()),
@@ -95,14 +121,14 @@ impl<'a> ModuleReference<'a> {
     }
 }
 
-/// Inputs that all sides see alike: where one of them takes bf16, values are bf16 values.
+/// Inputs that all folders see alike: where one of them takes bf16, values are bf16 values.
 fn made_up(
-    sides: &[Side<'_>],
+    folders: &[&Folder],
     submodule: Submodule,
     job: &Job,
 ) -> Result<Vec<(String, Tensor)>, VerifyError> {
-    let ports = |side: &Side<'_>| side.inputs(submodule).unwrap_or_default().to_vec();
-    let all: Vec<Vec<PortEntry>> = sides.iter().map(ports).collect();
+    let inputs = |folder: &&Folder| folder.submodule(submodule).map(|entry| entry.inputs.to_vec());
+    let all: Vec<Vec<PortEntry>> = folders.iter().filter_map(inputs).collect();
     let of_a = all.first().map(Vec::as_slice).unwrap_or_default();
     let mut tensors = inputs::random(of_a, &job.sizes).ok_or_else(|| {
         let (a, b) = (shapes(of_a), "no size for one of them".into());
@@ -161,11 +187,9 @@ pub(super) fn output(
 
 #[cfg(test)]
 mod tests {
-    use super::super::jobs::tests::side;
     use super::super::profile_jobs;
     use super::*;
     use crate::backend::testing::EngineFolder;
-    use crate::package::Folder;
 
     #[test]
     fn where_one_side_takes_bf16_both_see_bf16_values() {
@@ -175,7 +199,7 @@ mod tests {
             .into_iter()
             .find(|job| job.submodule == Submodule::Transformer)
             .unwrap();
-        let tensors = made_up(&[side(&folder)], job.submodule, &job).unwrap();
+        let tensors = made_up(&[&folder], job.submodule, &job).unwrap();
         let rounded = |name: &str| {
             let (_, tensor) = tensors.iter().find(|(port, _)| port == name).unwrap();
             let Tensor::F32(array) = tensor else { panic!("floats") };

@@ -1,4 +1,4 @@
-//! One of the folders: what it holds and what runs it.
+//! One of the folders: what it holds, and whether it can be compared with A.
 
 use std::collections::BTreeMap;
 
@@ -10,15 +10,13 @@ use crate::backend::{Backend, BackendError};
 use crate::package::Folder;
 use crate::tensor::Tensor;
 
-/// A folder and its backend.
+/// A folder and its name.
 #[derive(Clone, Copy)]
 pub struct Side<'a> {
     /// `A`, or the folder's name, for messages.
     pub name: &'a str,
     /// The folder.
     pub folder: &'a Folder,
-    /// What runs it.
-    pub backend: &'a dyn Backend,
 }
 
 impl<'a> Side<'a> {
@@ -35,6 +33,7 @@ impl<'a> Side<'a> {
     /// Loads `submodule` and runs it once; outputs lie on the host.
     pub(super) fn run(
         &self,
+        backend: &dyn Backend,
         submodule: Submodule,
         inputs: &[(String, Tensor)],
     ) -> Result<BTreeMap<String, Tensor>, VerifyError> {
@@ -42,7 +41,7 @@ impl<'a> Side<'a> {
             side: self.name.into(),
             source: Box::new(source),
         };
-        let mut session = self.backend.load(submodule).map_err(failed)?;
+        let mut session = backend.load(submodule).map_err(failed)?;
         let feed: Vec<_> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         let mut outputs = session.run(&feed).map_err(failed)?;
         let host = |(name, tensor): (String, Tensor)| {

@@ -30,7 +30,7 @@ pub struct Summary {
 }
 
 /// Stems of the experts, in the order of their steps.
-pub const EXPERTS: [&str; 2] = ["transformer", "transformer_2"];
+pub(super) const EXPERTS: [&str; 2] = ["transformer", "transformer_2"];
 
 impl Summary {
     /// What the floor comes to.

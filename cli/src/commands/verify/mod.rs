@@ -12,7 +12,7 @@ use bernini_runner::package::{Folder, Package};
 use bernini_runner::pipeline::{Pipeline, Progress as Watch};
 use bernini_runner::request::{Plan, Request};
 use bernini_runner::verify::{
-    Case, ModuleReference, Side, SideReport, VerifyReport, common_jobs, profile_jobs,
+    Case, CaseReference, ModuleReference, Side, SideReport, VerifyReport, common_jobs, profile_jobs,
 };
 
 use super::bench::shape;
@@ -33,44 +33,117 @@ pub fn verify(args: &VerifyArgs, interrupted: &AtomicBool) -> anyhow::Result<Out
         let flops = Flops::of(&other.folder, &requested).filter(|flops| flops.total > 0.0);
         other.report.fp8_share = flops.map(|flops| flops.fp8 / flops.total);
     }
-    let level_a_jobs = match args.wants(Level::A) {
-        true => level_a_jobs(requested, &folders)?,
-        false => vec![],
+    let common = match args.wants(Level::A) {
+        true => common_to_a(&folders, &level_a_jobs(requested, &folders)?)?,
+        false => folders.others.iter().map(|_| vec![]).collect(),
     };
     let warnings = folders.others.iter().flat_map(|other| &other.report.warnings);
     warnings.for_each(|warning| eprintln!("warning: {warning}"));
-    let open = |folder| backend::open(folder, args.run.flags.tensorrt_options());
-    let backend_a = open(&folders.a).context("A")?;
-    let opened = folders
-        .others
-        .iter()
-        .map(|other| open(&other.folder).with_context(|| other.report.name.clone()));
+    // What cannot be opened is said before anything runs; engines are loaded later, and leave when
+    // their folder's turn is over.
+    let open = |folder, name: &str| {
+        let backend = backend::open(folder, args.run.flags.tensorrt_options());
+        backend.with_context(|| name.to_string())
+    };
+    let backend_a = open(&folders.a, "A")?;
+    let opened = folders.others.iter().map(|other| open(&other.folder, &other.report.name));
     let backends: Vec<_> = opened.collect::<anyhow::Result<_>>()?;
-    if args.wants(Level::A) {
-        level_a(args, &mut folders, &*backend_a, &backends, &level_a_jobs, interrupted)?;
-    }
-    let mut shown = vec![];
+    let progress = Progress::new(args.run.flags.progress);
     let wanted = [Level::B, Level::C].map(|level| args.wants(level));
-    if let Some((request, plan)) = case.filter(|_| wanted != [false, false]) {
-        let progress = Progress::new(args.run.flags.progress);
-        let case = Case { request: &request, plan: &plan, progress: &progress, interrupted };
-        let reference = {
-            let a = Pipeline::open(folders.package.clone(), backend_a).context("A")?;
-            case.reference(&a)?
-        };
-        for (other, backend) in folders.others.iter_mut().zip(backends) {
-            let Other { package, report, .. } = other;
-            let name = report.name.clone();
-            let pipeline = Pipeline::open(package.clone(), backend).context(name.clone())?;
-            let found = case.compare(&reference, &name, &pipeline, &report.limit, wanted);
-            report.add_case(found.context(name)?);
-        }
-        shown = reference.shown()?;
+    let case = case.filter(|_| wanted != [false, false]);
+    let case = case.as_ref().map(|(request, plan)| Case {
+        request,
+        plan,
+        progress: &progress,
+        interrupted,
+    });
+    let run = Run { case, wanted, watch: &progress, interrupted };
+    let reference = run.reference(&folders, backend_a, &common)?;
+    for ((other, backend), common) in folders.others.iter_mut().zip(backends).zip(&common) {
+        let name = other.report.name.clone();
+        run.compare(&reference, other, backend, common).context(name)?;
     }
+    let shown = reference.case.map(|case| case.shown()).transpose()?.unwrap_or_default();
+    drop(progress);
     let a = SideReport::new(&folders.a);
     let mut reports = folders.others.into_iter().map(|other| other.report);
     let floor = if folders.has_floor { reports.next() } else { None };
     finish(args, &VerifyReport::new(a, floor, reports.collect(), shown))
+}
+
+/// What is done with every folder.
+struct Run<'a> {
+    case: Option<Case<'a>>,
+    /// Levels B and C.
+    wanted: [bool; 2],
+    watch: &'a dyn Watch,
+    interrupted: &'a AtomicBool,
+}
+
+/// What A made of everything, kept for all that it is compared with.
+struct Reference {
+    modules: Vec<ModuleReference>,
+    case: Option<CaseReference>,
+}
+
+impl Run<'_> {
+    fn reference(
+        &self,
+        folders: &Folders,
+        backend: Box<dyn Backend>,
+        common: &[Vec<Job>],
+    ) -> anyhow::Result<Reference> {
+        let others: Vec<_> = folders.others.iter().map(|other| &other.folder).collect();
+        let (jobs, own_contexts) = (distinct(common), folders.own_contexts);
+        self.watch.begin("submodules of A", jobs.len());
+        let mut modules = vec![];
+        for job in jobs {
+            self.check()?;
+            modules.push(ModuleReference::run(&folders.a, &*backend, &others, job, own_contexts)?);
+            self.watch.advance();
+        }
+        let case = match &self.case {
+            Some(case) => {
+                let pipeline = Pipeline::open(folders.package.clone(), backend).context("A")?;
+                Some(case.reference(&pipeline)?)
+            }
+            None => None,
+        };
+        Ok(Reference { modules, case })
+    }
+
+    fn compare(
+        &self,
+        reference: &Reference,
+        other: &mut Other,
+        backend: Box<dyn Backend>,
+        common: &[Job],
+    ) -> anyhow::Result<()> {
+        let Other { folder, package, report } = other;
+        self.watch.begin("submodules", common.len());
+        let shared = |module: &&ModuleReference| common.contains(module.job());
+        for module in reference.modules.iter().filter(shared) {
+            self.check()?;
+            let side = Side { name: &report.name, folder };
+            let module = module.compare(side, &*backend, &report.limit)?;
+            report.add_module(module);
+            self.watch.advance();
+        }
+        if let (Some(case), Some(of_a)) = (&self.case, &reference.case) {
+            let pipeline = Pipeline::open(package.clone(), backend)?;
+            let (name, limit) = (&report.name, &report.limit);
+            let found = case.compare(of_a, name, &pipeline, limit, self.wanted)?;
+            report.add_case(found);
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        if self.interrupted.load(Ordering::Relaxed) {
+            bail!("interrupted; nothing was written");
+        }
+        Ok(())
+    }
 }
 
 /// The one case.
@@ -134,51 +207,26 @@ pub(super) fn shape_of(plan: &Plan) -> Shape {
     }
 }
 
-/// Every submodule, run in A once and then in every other folder that has it.
-fn level_a(
-    args: &VerifyArgs,
-    folders: &mut Folders,
-    backend_a: &dyn Backend,
-    backends: &[Box<dyn Backend>],
-    jobs: &[Job],
-    interrupted: &AtomicBool,
-) -> anyhow::Result<()> {
-    let Folders { a, others, own_contexts, .. } = folders;
-    let a = Side { name: "A", folder: a, backend: backend_a };
-    let mut common: Vec<Vec<Job>> = vec![];
-    for (other, backend) in others.iter().zip(backends) {
-        let shared = common_jobs(a, side(other, &**backend), jobs, *own_contexts);
-        common.push(shared.with_context(|| other.report.name.clone())?);
-    }
+/// Of each other folder, the jobs that it shares with A.
+fn common_to_a(folders: &Folders, jobs: &[Job]) -> anyhow::Result<Vec<Vec<Job>>> {
+    let a = Side { name: "A", folder: &folders.a };
+    let common = folders.others.iter().map(|other| {
+        let side = Side { name: &other.report.name, folder: &other.folder };
+        let common = common_jobs(a, side, jobs, folders.own_contexts);
+        common.with_context(|| other.report.name.clone())
+    });
+    common.collect()
+}
+
+/// Each job once.
+fn distinct(common: &[Vec<Job>]) -> Vec<&Job> {
     let mut all: Vec<&Job> = vec![];
     for job in common.iter().flatten() {
         if !all.contains(&job) {
             all.push(job);
         }
     }
-    let progress = Progress::new(args.run.flags.progress);
-    let watch: &dyn Watch = &progress;
-    watch.begin("submodules", all.len());
-    for job in all {
-        let sides: Vec<_> = others.iter().zip(backends).map(|(o, b)| side(o, &**b)).collect();
-        let reference = ModuleReference::run(a, &sides, job, *own_contexts)?;
-        for ((other, backend), common) in others.iter_mut().zip(backends).zip(&common) {
-            if interrupted.load(Ordering::Relaxed) {
-                bail!("interrupted; nothing was written");
-            }
-            if common.contains(job) {
-                let found = reference.compare(side(other, &**backend), &other.report.limit);
-                let module = found.with_context(|| other.report.name.clone())?;
-                other.report.add_module(module);
-            }
-        }
-        watch.advance();
-    }
-    Ok(())
-}
-
-fn side<'s>(other: &'s Other, backend: &'s dyn Backend) -> Side<'s> {
-    Side { name: &other.report.name, folder: &other.folder, backend }
+    all
 }
 
 fn finish(args: &VerifyArgs, report: &VerifyReport) -> anyhow::Result<Outcome> {
