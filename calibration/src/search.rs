@@ -182,7 +182,7 @@ mod tests {
     fn table() -> CalibrationTable {
         let amax = Amax { input: 1.0, weight: 1.0 };
         let layers = |paths: &[&str]| paths.iter().map(|path| (path.to_string(), amax)).collect();
-        let attention = AttentionAmax { q: 1.0, k: 1.0, v: 1.0 };
+        let attention = AttentionAmax { q: 1.0, k: 1.0, v: 1.0, center_keys: false };
         CalibrationTable {
             schema: TABLE_SCHEMA,
             source: "ab".into(),
