@@ -47,8 +47,10 @@ fn a_re_balanced_export_is_judged_by_its_steps_and_not_by_its_cached_keys() {
     let [tapped, table, fp8] =
         ["tapped_to_balance", "balance.json", "balanced"].map(|n| TINY.path(n));
     succeed(&["export", text(&checkpoint), "-o", text(&tapped), "--taps", "amax"]);
-    let result = calibrate(text(&tapped), text(&table), &["--balance", "--json"]);
+    let more = ["--balance", "--center-keys", "--json"];
+    let result = calibrate(text(&tapped), text(&table), &more);
     let report: serde_json::Value = serde_json::from_slice(&result.stdout).unwrap();
+    assert!(report["centered"].is_object(), "{report}");
     assert!(report["balanced"]["transformer"].as_u64() > Some(0), "{report}");
     let target = ["export", text(&checkpoint), "-o", text(&fp8), "--precision", "fp8-f32"];
     let measured = ["--policy", "all-fp8-attention", "--calibration", text(&table)];
