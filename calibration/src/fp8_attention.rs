@@ -47,8 +47,21 @@ pub fn rotate_halves(x: &[f32], heads: usize, cos: &[f32], sin: &[f32]) -> Vec<f
     out
 }
 
+/// `keys` [rows, channels], normalised and rotated, less the mean of every channel: what enters the
+/// product where the node's `center_keys` is 1. Every score of a query changes by the same number,
+/// which its softmax does not see, whatever vector is subtracted.
+pub fn centered(keys: &[f32], channels: usize) -> Vec<f32> {
+    let mut sums = vec![0.0f64; channels];
+    for row in keys.chunks_exact(channels) {
+        sums.iter_mut().zip(row).for_each(|(sum, key)| *sum += f64::from(*key));
+    }
+    let rows = (keys.len() / channels) as f64;
+    let means: Vec<f32> = sums.iter().map(|sum| (sum / rows) as f32).collect();
+    keys.iter().zip(means.iter().cycle()).map(|(key, mean)| key - mean).collect()
+}
+
 /// softmax(q kᵀ / √128) v of every head, for `q` [S, heads × 128], `k` and `v` [T, heads × 128],
-/// all of them as they enter the product: normalised and rotated.
+/// all of them as they enter the product: normalised, rotated, and centred where keys are.
 ///
 /// With `scales`, everything that the kernel multiplies is rounded to E4M3: q, k, v, probabilities
 /// relative to the largest of their row, and the output; sums are f32, and probabilities are summed
@@ -171,6 +184,22 @@ mod tests {
         assert!((0.026..0.06).contains(&error), "{error}");
         let units = rounded.iter().map(|x| x / scales.out);
         assert!(units.into_iter().all(|x| (e4m3::round(x, 1.0) - x).abs() <= x.abs() * 1e-6));
+    }
+
+    #[test]
+    fn centred_keys_have_no_mean_and_give_the_same_attention() {
+        let (q, v) = (rows(13, 11), rows(14, 33));
+        let channels = HEADS * HEAD;
+        let offset = noise(15, channels);
+        let k: Vec<f32> =
+            rows(16, 33).iter().zip(offset.iter().cycle()).map(|(k, o)| k + 4.0 * o).collect();
+        let less = centered(&k, channels);
+        for channel in 0..channels {
+            let sum: f32 = less.iter().skip(channel).step_by(channels).sum();
+            assert!(sum.abs() < 1e-4, "{channel}: {sum}");
+        }
+        let exact = |k: &[f32]| attention(&q, k, &v, HEADS, None);
+        assert!(compare(&exact(&k), &exact(&less)).unwrap().rel_l2 < 1e-5);
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! ```
 
 pub mod balance;
+pub mod centering;
 pub mod e4m3;
 pub mod error;
 pub mod fp8_attention;

@@ -39,15 +39,18 @@ impl Amax {
 pub struct AttentionAmax {
     /// Of the queries after norm and rotation.
     pub q: f32,
-    /// Of the keys after norm and rotation.
+    /// Of the keys after norm and rotation, and less their mean over tokens with `center_keys`.
     pub k: f32,
     /// Of the values.
     pub v: f32,
+    /// Whether FP8 attention subtracts that mean before it rounds them: self attention only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub center_keys: bool,
 }
 
 impl AttentionAmax {
     /// Constants for speed and parsing only: no measurement stands behind them.
-    pub const SYNTHETIC: Self = Self { q: 8.0, k: 8.0, v: 8.0 };
+    pub const SYNTHETIC: Self = Self { q: 8.0, k: 8.0, v: 8.0, center_keys: false };
 
     /// `[q, k, v]` scales: real value = scale × E4M3 value.
     pub fn scales(self) -> [f32; 3] {
@@ -240,7 +243,10 @@ mod tests {
         assert_eq!(amax.scales(), (2.0, 0.25 / 448.0));
         assert_eq!(table.amax("transformer_2", "blocks.3.ffn.net.2"), None);
         let amax = table.attention("transformer", "blocks.3.attn1").unwrap();
-        assert_eq!(amax.scales(), [1.0, 0.125, 0.0625]);
+        assert_eq!((amax.scales(), amax.center_keys), ([1.0, 0.125, 0.0625], false));
+        let centered = text("896").replace("\"v\": 28", "\"v\": 28, \"center_keys\": true");
+        let amax = CalibrationTable::parse(&centered).unwrap();
+        assert!(amax.attention("transformer", "blocks.3.attn1").unwrap().center_keys);
         assert_eq!(table.attention("transformer", "blocks.3.attn2"), None);
     }
 

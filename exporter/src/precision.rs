@@ -28,6 +28,7 @@ pub struct SubmoduleScales<'a> {
 struct Asked {
     linears: BTreeSet<String>,
     attentions: BTreeSet<String>,
+    centered: BTreeSet<String>,
     missing: BTreeSet<String>,
 }
 
@@ -72,7 +73,9 @@ impl<'a> SubmoduleScales<'a> {
     /// How many layers of the graph that was built with these scales run in FP8.
     pub fn granted(&self) -> Fp8Entry {
         let asked = self.asked.borrow();
-        Fp8Entry { linears: asked.linears.len(), attentions: asked.attentions.len() }
+        let [linears, attentions, centered] =
+            [&asked.linears, &asked.attentions, &asked.centered].map(BTreeSet::len);
+        Fp8Entry { linears, attentions, centered }
     }
 
     /// `submodule: path` of what that graph wanted in FP8 and the table lacks.
@@ -117,11 +120,16 @@ impl Fp8Policy for SubmoduleScales<'_> {
             None => Some(AttentionAmax::SYNTHETIC),
             Some(table) => table.attention(stem, path),
         };
-        let [q, k, v] = self.needed(path, amax)?.scales();
+        let amax = self.needed(path, amax)?;
+        let ([q, k, v], center_keys) = (amax.scales(), amax.center_keys);
         // What leaves the attention is what enters this layer, be it FP8 itself or bf16.
         let projection = format!("{path}.to_out.0");
         let (out, _) = self.needed(&projection, self.amax(&projection))?.scales();
-        self.asked.borrow_mut().attentions.insert(path.into());
-        self.odd_head_dim.is_none().then_some(Fp8AttentionScales { q, k, v, out })
+        let mut asked = self.asked.borrow_mut();
+        asked.attentions.insert(path.into());
+        if center_keys {
+            asked.centered.insert(path.into());
+        }
+        self.odd_head_dim.is_none().then_some(Fp8AttentionScales { q, k, v, out, center_keys })
     }
 }

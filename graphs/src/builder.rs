@@ -6,7 +6,7 @@ use std::panic::Location;
 
 use crate::dim::show;
 use crate::graph::{Attribute, Data, Layout, Node, Weight};
-use crate::taps::{AMAX, AMAX_COLUMNS, AMAX_K, AMAX_Q, AMAX_ROWS, AMAX_V, VALUE};
+use crate::taps::{AMAX, AMAX_CENTERED_K, AMAX_COLUMNS, AMAX_K, AMAX_Q, AMAX_ROWS, AMAX_V, VALUE};
 use crate::{
     BuildError, BuildErrors, DType, Dim, Graph, Initializer, Port, Precision, Scope, Taps, Value,
 };
@@ -168,6 +168,15 @@ impl<'c> GraphBuilder<'c> {
             for (prefix, x) in [AMAX_Q, AMAX_K, AMAX_V].into_iter().zip(qkv) {
                 self.output(&format!("{prefix}{path}"), x.amax(&[1, 3]), DType::F32);
             }
+        }
+    }
+
+    /// The largest magnitudes of the keys `[1, heads, n, d]` of the self attention at `path`, less
+    /// their mean over tokens, which is taken in f32.
+    pub(crate) fn tap_centered_keys(&self, path: &str, keys: Value<'_>) {
+        if self.state.borrow().taps == Taps::Amax {
+            let amax = keys.to_f32().centered(2).amax(&[1, 3]);
+            self.output(&format!("{AMAX_CENTERED_K}{path}"), amax, DType::F32);
         }
     }
 

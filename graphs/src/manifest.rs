@@ -127,6 +127,9 @@ pub struct Fp8Entry {
     pub linears: usize,
     /// Attentions: nodes of the domain `bernini`, or their primitives in `fp8-f32`.
     pub attentions: usize,
+    /// Those of them whose keys are centred before they are rounded.
+    #[serde(default)]
+    pub centered: usize,
 }
 
 /// FLOPs of a graph's products and convolutions by the numbers that they multiply: polynomials of

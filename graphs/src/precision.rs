@@ -24,6 +24,9 @@ pub struct Fp8AttentionScales {
     pub v: f32,
     /// Of what enters the output projection.
     pub out: f32,
+    /// Whether the mean over tokens of every channel is subtracted from the keys before they are
+    /// rounded. Self attention only: cached keys are taken as they are.
+    pub center_keys: bool,
 }
 
 /// Says what runs in FP8, by path (the checkpoint's tensor name less `.weight`).

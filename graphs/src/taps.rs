@@ -14,6 +14,8 @@ pub const AMAX_COLUMNS: &str = "amax_columns.";
 pub const AMAX_Q: &str = "amax_q.";
 /// Prefix of the largest magnitude of an attention's keys, likewise.
 pub const AMAX_K: &str = "amax_k.";
+/// Prefix of the largest magnitude of a self attention's keys less their mean over tokens, likewise.
+pub const AMAX_CENTERED_K: &str = "amax_centered_k.";
 /// Prefix of the largest magnitude of an attention's values, likewise.
 pub const AMAX_V: &str = "amax_v.";
 
@@ -26,13 +28,13 @@ pub enum Taps {
     /// Every value that the model names with [`Scope::tap`](crate::Scope::tap).
     Values,
     /// Largest magnitudes, channel by channel, of input and weight of every linear layer that may run
-    /// in FP8, and of queries, keys and values of every attention that may.
+    /// in FP8, and of queries, keys, centred keys and values of every attention that may.
     Amax,
 }
 
 /// Whether the output called `name` is an extra one.
 pub fn is_tap(name: &str) -> bool {
-    [VALUE, AMAX, AMAX_ROWS, AMAX_COLUMNS, AMAX_Q, AMAX_K, AMAX_V]
+    [VALUE, AMAX, AMAX_ROWS, AMAX_COLUMNS, AMAX_Q, AMAX_K, AMAX_CENTERED_K, AMAX_V]
         .iter()
         .any(|prefix| name.starts_with(prefix))
 }

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bernini_graphs::config::{TextEncoderConfig, TransformerConfig, VaeConfig};
 use bernini_graphs::models::{Configs, build};
-use bernini_graphs::taps::{AMAX, AMAX_COLUMNS, AMAX_K, AMAX_Q, AMAX_ROWS, AMAX_V};
+use bernini_graphs::taps::{
+    AMAX, AMAX_CENTERED_K, AMAX_COLUMNS, AMAX_K, AMAX_Q, AMAX_ROWS, AMAX_V,
+};
 use bernini_graphs::{
     BuildError, DType, Dim, ExternalData, Fp8AttentionScales, Fp8Policy, Fp8Scales, Graph,
     Precision, Submodule, Taps,
@@ -140,6 +142,9 @@ fn whatever_the_policy_is_asked_about_has_its_amax() {
         assert!(linears.len() > 40, "{submodule}: {}", linears.len());
         let expected = if submodule == Submodule::Transformer { 2 * 40 } else { 0 };
         assert_eq!(attentions.len(), expected);
+        let is_self = |path: &&String| path.ends_with(".attn1");
+        let own_keys: BTreeSet<_> = attentions.iter().filter(is_self).cloned().collect();
+        assert_eq!(own_keys.len(), expected / 2);
         for precision in [Precision::F32, Precision::Bf16] {
             let [with, without] = tapped(submodule, precision);
             let extra = &with.outputs[..with.outputs.len() - without.outputs.len()];
@@ -150,6 +155,7 @@ fn whatever_the_policy_is_asked_about_has_its_amax() {
                 (AMAX_COLUMNS, &linears),
                 (AMAX_Q, &attentions),
                 (AMAX_K, &attentions),
+                (AMAX_CENTERED_K, &own_keys),
                 (AMAX_V, &attentions),
             ] {
                 let named = extra.iter().filter_map(|port| port.name.strip_prefix(prefix));
@@ -157,13 +163,14 @@ fn whatever_the_policy_is_asked_about_has_its_amax() {
                 named.sort_unstable();
                 assert!(named.iter().copied().eq(paths), "{submodule} {prefix}");
             }
-            assert_eq!(extra.len(), 3 * linears.len() + 3 * attentions.len());
+            assert_eq!(extra.len(), 3 * linears.len() + 3 * attentions.len() + own_keys.len());
             assert!(extra.iter().all(|port| port.dtype == DType::F32));
             for (name, shape) in [
                 ("amax.blocks.3.ffn.net.2", vec![13824]),
                 ("amax_rows.blocks.3.ffn.net.2", vec![5120]),
                 ("amax_columns.blocks.3.ffn.net.2", vec![13824]),
                 ("amax_k.blocks.3.attn2", vec![40, 128]),
+                ("amax_centered_k.blocks.3.attn1", vec![40, 128]),
             ] {
                 let shape: Vec<Dim> = shape.into_iter().map(Dim::from).collect();
                 let tap = extra.iter().find(|port| port.name == name);
@@ -269,6 +276,9 @@ impl Fp8Policy for Linears {
     }
 }
 
+const SCALES: Fp8AttentionScales =
+    Fp8AttentionScales { q: 0.02, k: 0.03, v: 0.04, out: 0.01, center_keys: false };
+
 /// And every attention.
 struct Everything;
 impl Fp8Policy for Everything {
@@ -276,7 +286,7 @@ impl Fp8Policy for Everything {
         Linears.scales(path)
     }
     fn attention(&self, _: &str) -> Option<Fp8AttentionScales> {
-        Some(Fp8AttentionScales { q: 0.02, k: 0.03, v: 0.04, out: 0.01 })
+        Some(SCALES)
     }
 }
 
@@ -322,6 +332,43 @@ fn attention_in_fp8_is_one_node_whose_values_the_projection_reads_as_they_are() 
         let bf16 = build(Submodule::Transformer, &release(), &shapes, Precision::Bf16, Taps::None)
             .unwrap();
         assert!(!encoded(&bf16));
+    }
+}
+
+/// Attention with centred keys where the path ends with this.
+struct Centered(&'static str);
+impl Fp8Policy for Centered {
+    fn scales(&self, _: &str) -> Option<Fp8Scales> {
+        None
+    }
+    fn attention(&self, path: &str) -> Option<Fp8AttentionScales> {
+        Some(Fp8AttentionScales { center_keys: path.ends_with(self.0), ..SCALES })
+    }
+}
+
+#[test]
+fn keys_are_centred_where_the_policy_says_so_and_cached_ones_never() {
+    let shapes = asked(Submodule::Transformer);
+    let graph =
+        |precision| build(Submodule::Transformer, &release(), &shapes, precision, Taps::None);
+    let encoded = |precision| {
+        let (location, offsets) = ("w".into(), BTreeMap::new());
+        graph(precision).unwrap().encode(&ExternalData { location, offsets })
+    };
+    let means = |precision| {
+        let graph = graph(precision).unwrap();
+        graph.nodes.iter().filter(|node| node.op == "ReduceMean").count()
+    };
+    let (one, none) = (Centered("blocks.7.attn1"), Centered("nowhere"));
+    assert_ne!(encoded(Precision::Fp8(&one)), encoded(Precision::Fp8(&none)));
+    assert_eq!(means(Precision::Fp8(&one)), means(Precision::Fp8(&none)), "the node's business");
+    assert_eq!(means(Precision::Fp8F32(&one)), means(Precision::Fp8F32(&none)) + 1);
+    let cached = Centered("blocks.7.attn2");
+    for precision in [Precision::Fp8(&cached), Precision::Fp8F32(&cached)] {
+        let refused = graph(precision).unwrap_err();
+        let [error] = &refused.errors[..] else { panic!("{refused}") };
+        let found = "found center_keys at blocks.7.attn2, whose keys are cached";
+        assert!(error.to_string().ends_with(found), "{error}");
     }
 }
 

@@ -59,7 +59,8 @@ impl Fp8Policy for BlocksAndAttention {
         Blocks.scales(path)
     }
     fn attention(&self, _: &str) -> Option<Fp8AttentionScales> {
-        Some(Fp8AttentionScales { q: 0.03, k: 0.04, v: 0.05, out: 0.02 })
+        let center_keys = false;
+        Some(Fp8AttentionScales { q: 0.03, k: 0.04, v: 0.05, out: 0.02, center_keys })
     }
 }
 

@@ -2,15 +2,20 @@
 //! (`export --taps amax`) and keeps the largest magnitudes of every linear layer and attention, by channel.
 
 mod attention;
+mod centering;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use centering::Centering;
+
 use bernini_calibration::{Amax, AttentionAmax, CalibrationTable, TABLE_SCHEMA, TableError};
 use bernini_graphs::Submodule;
 use bernini_graphs::manifest::PortEntry;
-use bernini_graphs::taps::{AMAX, AMAX_COLUMNS, AMAX_K, AMAX_Q, AMAX_ROWS, AMAX_V};
+use bernini_graphs::taps::{
+    AMAX, AMAX_CENTERED_K, AMAX_COLUMNS, AMAX_K, AMAX_Q, AMAX_ROWS, AMAX_V,
+};
 use ndarray::ArrayD;
 
 use crate::backend::{Backend, BackendError, DeviceUse, Outputs, Session};
@@ -26,6 +31,11 @@ pub fn is_tapped(outputs: &[PortEntry]) -> bool {
     outputs.iter().any(|port| port.name.starts_with(AMAX))
 }
 
+/// Whether a graph with these outputs says what its keys are less their mean.
+pub fn measures_centered_keys(outputs: &[PortEntry]) -> bool {
+    outputs.iter().any(|port| port.name.starts_with(AMAX_CENTERED_K))
+}
+
 /// Submodule → path → the largest magnitudes so far by channel, for each tap of that kind of layer.
 type Largest<const N: usize> = BTreeMap<Submodule, BTreeMap<String, [Vec<f32>; N]>>;
 
@@ -33,11 +43,17 @@ type Largest<const N: usize> = BTreeMap<Submodule, BTreeMap<String, [Vec<f32>; N
 const LINEAR: [&str; 3] = [AMAX, AMAX_ROWS, AMAX_COLUMNS];
 /// Taps of an attention, in the order of [`AttentionAmax`].
 const ATTENTION: [&str; 3] = [AMAX_Q, AMAX_K, AMAX_V];
+/// Tap of an attention to itself.
+const SELF_ATTENTION: [&str; 1] = [AMAX_CENTERED_K];
 
 #[derive(Debug, Default)]
 struct Store {
     linears: Largest<3>,
     attentions: Largest<3>,
+    /// Keys less their mean, of attentions to themselves.
+    centered_keys: Largest<1>,
+    /// Where the table is to have them.
+    center_keys: Centering,
     /// Channels per head of attentions.
     head_dim: usize,
 }
@@ -59,28 +75,43 @@ impl Measurements {
         balance: bool,
     ) -> Result<CalibrationTable, TableError> {
         let store = self.lock();
-        let table = CalibrationTable {
+        let attentions = centering::attentions(&store);
+        let mut table = CalibrationTable {
             schema: TABLE_SCHEMA,
             source: source.into(),
             cases,
             submodules: usable(&store.linears, |[input, weight, _]| Amax { input, weight }),
-            attention: usable(&store.attentions, |[q, k, v]| AttentionAmax { q, k, v }),
+            attention: usable(&attentions, |[q, k, v]| {
+                let center_keys = false;
+                AttentionAmax { q, k, v, center_keys }
+            }),
             balance: BTreeMap::new(),
         };
-        let table = if balance { balanced(table, &store) } else { table };
+        centering::mark(&mut table, &store);
+        let table = if balance { balanced(table, &store, &attentions) } else { table };
         table.validate()?;
         Ok(table)
+    }
+
+    /// From now on tables have the keys centred of every attention that gains by it. Gives the share
+    /// of the noise in their scores that is left.
+    pub fn center_keys(&self) -> Centering {
+        let mut store = self.lock();
+        store.center_keys = centering::choose(&store);
+        store.center_keys.clone()
     }
 
     /// Takes the taps out of `outputs`.
     fn add(&self, submodule: Submodule, outputs: &mut Outputs) -> Result<(), BackendError> {
         let linears = take(submodule, outputs, LINEAR, 1)?;
         let attentions = take(submodule, outputs, ATTENTION, 2)?;
+        let centered_keys = take(submodule, outputs, SELF_ATTENTION, 2)?;
         let mut store = self.lock();
         let shapes = attentions.values().flat_map(|taps| taps[0].shape().last());
         store.head_dim = shapes.copied().next().unwrap_or(store.head_dim);
         keep_largest(&mut store.linears, submodule, linears);
         keep_largest(&mut store.attentions, submodule, attentions);
+        keep_largest(&mut store.centered_keys, submodule, centered_keys);
         Ok(())
     }
 
@@ -107,8 +138,12 @@ fn largest(channels: &[f32]) -> f32 {
 }
 
 /// `table` with the factors of every attention whose layers all ran.
-fn balanced(mut table: CalibrationTable, store: &Store) -> CalibrationTable {
-    for (&expert, attentions) in &store.attentions {
+fn balanced(
+    mut table: CalibrationTable,
+    store: &Store,
+    attentions: &Largest<3>,
+) -> CalibrationTable {
+    for (&expert, attentions) in attentions {
         for (path, qkv) in attentions {
             let choice = attention::Choice::new(store, expert, path, qkv);
             if let Some(choice) = choice {
@@ -297,7 +332,7 @@ pub(crate) mod tests {
         }
         // Without its layers, nothing can be re-balanced.
         let table = measurements.table("", vec![], true).unwrap();
-        let expected = AttentionAmax { q: 7.0, k: 3.0, v: 9.0 };
+        let expected = AttentionAmax { q: 7.0, k: 3.0, v: 9.0, center_keys: false };
         assert_eq!(table.attention("transformer_2", "a"), Some(expected));
         assert!(table.balance.is_empty());
     }

@@ -55,6 +55,12 @@ void check(Attributes const& attributes) {
     if (attributes.rope != 0 && attributes.rope != 1)
         throw std::runtime_error("attribute rope is " + std::to_string(attributes.rope) +
             ", expected 1 (self attention) or 0 (cross attention); export again");
+    bool const flag = attributes.center_keys == 0 || attributes.center_keys == 1;
+    if (!flag || attributes.center_keys > attributes.rope)
+        throw std::runtime_error("attribute center_keys is " +
+            std::to_string(attributes.center_keys) + " where rope is " +
+            std::to_string(attributes.rope) +
+            ", expected 0, or 1 in self attention; export again");
     require_positive("eps", attributes.eps);
     require_positive("q_scale", attributes.q_scale);
     require_positive("k_scale", attributes.k_scale);

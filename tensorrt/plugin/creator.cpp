@@ -28,7 +28,7 @@ float number(PluginField const& field) {
     return *static_cast<float const*>(field.data);
 }
 
-// What is not given stays 0, which no attribute but rope may be.
+// What is not given stays 0, which no attribute but rope and center_keys may be.
 Attributes attributes_of(PluginFieldCollection const& collection) {
     Attributes attributes;
     for (int32_t i = 0; i < collection.nbFields; ++i) {
@@ -37,6 +37,7 @@ Attributes attributes_of(PluginFieldCollection const& collection) {
         if (!field.data || field.length < 1) continue;
         if (is("heads")) attributes.heads = integer(field);
         if (is("rope")) attributes.rope = integer(field);
+        if (is("center_keys")) attributes.center_keys = integer(field);
         if (is("eps")) attributes.eps = number(field);
         if (is("q_scale")) attributes.q_scale = number(field);
         if (is("k_scale")) attributes.k_scale = number(field);
@@ -66,7 +67,7 @@ public:
 
 private:
     static constexpr Attributes kNONE{};
-    std::array<PluginField, 7> fields_;
+    std::array<PluginField, 8> fields_;
     PluginFieldCollection collection_{};
 };
 

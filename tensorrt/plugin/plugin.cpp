@@ -45,15 +45,21 @@ void run(Attributes const& attributes, Sizes const& sizes, void const* const* in
     auto const* sin = self ? static_cast<float const*>(inputs[kSIN]) : nullptr;
     auto const queries = static_cast<int32_t>(sizes.queries);
     auto const keys = static_cast<int32_t>(sizes.keys);
-    Operand const q{inputs[kQ], inputs[kNORM_Q], cos, sin, base + workspace.q, queries, false,
-        attributes.q_scale};
-    Operand const k{inputs[kK], self ? inputs[kNORM_K] : nullptr, cos, sin, base + workspace.k,
+    Operand const q{inputs[kQ], inputs[kNORM_Q], cos, sin, nullptr, base + workspace.q, queries,
+        false, attributes.q_scale};
+    Operand k{inputs[kK], self ? inputs[kNORM_K] : nullptr, cos, sin, nullptr, base + workspace.k,
         keys, !self, attributes.k_scale};
-    Operand const v{inputs[kV], nullptr, nullptr, nullptr, base + workspace.v, keys, !self,
+    Operand const v{inputs[kV], nullptr, nullptr, nullptr, nullptr, base + workspace.v, keys, !self,
         attributes.v_scale};
+    if (attributes.center_keys) {
+        auto* const mean = reinterpret_cast<float*>(base + workspace.mean);
+        auto* const parts = reinterpret_cast<float*>(base + workspace.mean_parts);
+        mean_of(k, attributes.heads, attributes.eps, parts, mean, stream);
+        k.mean = mean;
+    }
     quantize(q, k, v, attributes.heads, attributes.eps, values, scalars, stream);
     if (char const* error = launch_error())
-        throw std::runtime_error(std::string("CUDA: launch the quantising kernel: ") + error);
+        throw std::runtime_error(std::string("CUDA: launch the quantising kernels: ") + error);
     // onShapeChange has made the plan, so it is only looked up here.
     Sdpa::find(attributes.heads, sizes)
         ->run(q.codes, k.codes, v.codes, output, scalars, base + workspace.cudnn, stream);
@@ -61,7 +67,7 @@ void run(Attributes const& attributes, Sizes const& sizes, void const* const* in
 
 }  // namespace
 
-std::array<PluginField, 7> fields_of(Attributes const& attributes) {
+std::array<PluginField, 8> fields_of(Attributes const& attributes) {
     auto integer = [](char const* name, int32_t const& value) {
         return PluginField{name, &value, PluginFieldType::kINT32, 1};
     };
@@ -69,9 +75,9 @@ std::array<PluginField, 7> fields_of(Attributes const& attributes) {
         return PluginField{name, &value, PluginFieldType::kFLOAT32, 1};
     };
     return {integer("heads", attributes.heads), integer("rope", attributes.rope),
-        number("eps", attributes.eps), number("q_scale", attributes.q_scale),
-        number("k_scale", attributes.k_scale), number("v_scale", attributes.v_scale),
-        number("out_scale", attributes.out_scale)};
+        integer("center_keys", attributes.center_keys), number("eps", attributes.eps),
+        number("q_scale", attributes.q_scale), number("k_scale", attributes.k_scale),
+        number("v_scale", attributes.v_scale), number("out_scale", attributes.out_scale)};
 }
 
 Fp8Attention::Fp8Attention(Attributes const& attributes)

@@ -1,4 +1,4 @@
-// TensorRT's view of the node: domain `bernini`, Fp8Attention, version 1.
+// TensorRT's view of the node: domain `bernini`, Fp8Attention, version 2.
 //
 // Inputs, bf16 but for the angles; C = heads × 128, S queries, T keys:
 //   self attention (rope = 1): q, k, v [1, S, C] as the linears give them, norm_q, norm_k [C],
@@ -8,8 +8,10 @@
 // Output: E4M3 [1, S, C], attention / out_scale.
 //
 // q and k: RMS norm over C, times the weight, rotation of halves (self attention), then rounded to
-// E4M3 with q_scale and k_scale; v is rounded with v_scale. Probabilities exp(s − max) are rounded
-// as 448 × p; the output is Σ p v / Σ p in f32, rounded with out_scale.
+// E4M3 with q_scale and k_scale; v is rounded with v_scale. With center_keys = 1 (self attention
+// only, else 0) the mean over all tokens of every channel, in f32, is subtracted from k before it is
+// rounded, which softmax does not see; there is no padding, so every row is a token. Probabilities
+// exp(s − max) are rounded as 448 × p; the output is Σ p v / Σ p in f32, rounded with out_scale.
 #ifndef BERNINI_PLUGIN_PLUGIN_H
 #define BERNINI_PLUGIN_PLUGIN_H
 
@@ -22,11 +24,11 @@
 namespace bernini {
 
 constexpr char const* kNAME = "Fp8Attention";
-constexpr char const* kVERSION = "1";
+constexpr char const* kVERSION = "2";
 constexpr char const* kNAMESPACE = "bernini";
 
 // The attributes as TensorRT's fields, pointing into `attributes`.
-std::array<nvinfer1::PluginField, 7> fields_of(Attributes const& attributes);
+std::array<nvinfer1::PluginField, 8> fields_of(Attributes const& attributes);
 
 class Fp8Attention final : public nvinfer1::IPluginV3,
                            public nvinfer1::IPluginV3OneCore,
@@ -70,7 +72,7 @@ public:
 
 private:
     Attributes attributes_;
-    std::array<nvinfer1::PluginField, 7> fields_;
+    std::array<nvinfer1::PluginField, 8> fields_;
     nvinfer1::PluginFieldCollection collection_;
 };
 

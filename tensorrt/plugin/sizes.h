@@ -8,11 +8,15 @@
 namespace bernini {
 
 constexpr int64_t kHEAD = 128;  // channels of a head
+// Blocks that sum keys, each its share of the rows: as many as run at once on 132 multiprocessors,
+// and the same number on every GPU, so that all of them get the same sums.
+constexpr int64_t kMEAN_PARTS = 3 * 132;
 
 // Attributes of the ONNX node. A scale is the real value of one E4M3 unit.
 struct Attributes {
     int32_t heads = 0;
     int32_t rope = 0;  // 1: self attention with norms and rotation; 0: cross attention, cached keys
+    int32_t center_keys = 0;  // 1: the keys' mean over tokens is subtracted; self attention only
     float eps = 0;
     float q_scale = 0;
     float k_scale = 0;
@@ -41,6 +45,9 @@ public:
         q = take(sizes.queries * channels);
         k = take(sizes.keys * channels);
         v = take(sizes.keys * channels);
+        int64_t const centered = attributes.center_keys ? channels * int64_t{sizeof(float)} : 0;
+        mean = take(centered);
+        mean_parts = take(kMEAN_PARTS * centered);
         // TensorRT asks for the workspace of the largest sizes only, and it must do for all smaller
         // ones; how much cuDNN wants at each is known only once its plan is made. So it gets an
         // amount that grows with the sizes, enough for 65,520 tokens with cuDNN 9.19, and a plan
@@ -53,6 +60,7 @@ public:
 
     int64_t scalars;  // f32: inputs and outputs of cuDNN that are single numbers
     int64_t q, k, v;  // E4M3 [rows, heads, 128]
+    int64_t mean, mean_parts;  // f32 [heads, 128], [kMEAN_PARTS, heads, 128]; nothing if not centred
     int64_t cudnn, cudnn_bytes;
 
 private:

@@ -63,9 +63,9 @@ fn write(options: &ExportOptions) -> Result<Export, ExportError> {
     Ok(Export::open(&options.out).unwrap())
 }
 
-/// Runs the request on an f32 export with `taps`; the tables without and with re-balancing, and what
-/// lay on the way.
-fn calibrated(checkpoint: &Path, folder: &Path, taps: Taps) -> ([CalibrationTable; 2], Trace) {
+/// Runs the request on an f32 export with `taps`; the tables without and with re-balancing and with
+/// centred keys, and what lay on the way.
+fn calibrated(checkpoint: &Path, folder: &Path, taps: Taps) -> ([CalibrationTable; 3], Trace) {
     let out = folder.join(format!("{taps:?}"));
     let options =
         ExportOptions { taps, ..ExportOptions::new(checkpoint, &out, PrecisionName::F32) };
@@ -81,7 +81,9 @@ fn calibrated(checkpoint: &Path, folder: &Path, taps: Taps) -> ([CalibrationTabl
     let plan = request.plan(Variant::Renderer).unwrap();
     let (_, trace) = pipeline.run_traced(&request, &plan).unwrap();
     let table = |balance| measurements.table(&source, vec!["t2v".into()], balance).unwrap();
-    ([false, true].map(table), trace)
+    let [plain, balanced] = [false, true].map(table);
+    measurements.center_keys();
+    ([plain, balanced, table(false)], trace)
 }
 
 /// Largest magnitude of an f32 tensor of the checkpoint.
@@ -97,9 +99,9 @@ fn amax_of_a_short_run_becomes_the_scales_of_an_fp8_export() {
     let folder = tempfile::tempdir().unwrap();
     let checkpoint = folder.path().join("checkpoint");
     synth::write(synth::Preset::Tiny, Variant::Renderer, 5, &checkpoint).unwrap();
-    let ([nothing, _], plain) = calibrated(&checkpoint, folder.path(), Taps::None);
+    let ([nothing, ..], plain) = calibrated(&checkpoint, folder.path(), Taps::None);
     assert!(nothing.submodules.is_empty());
-    let ([table, _], trace) = calibrated(&checkpoint, folder.path(), Taps::Amax);
+    let ([table, ..], trace) = calibrated(&checkpoint, folder.path(), Taps::Amax);
     assert_eq!(trace.latents, plain.latents, "taps change nothing");
 
     let measured: BTreeSet<_> = table.submodules.keys().map(String::as_str).collect();
@@ -154,6 +156,34 @@ fn sorted(experts: [&'static str; 2], contexts: [&'static str; 2]) -> Vec<&'stat
     all
 }
 
+/// Changes all tensors of a checkpoint's attentions, given by their name below the block's path,
+/// their elements, and how many a row has.
+fn edit(checkpoint: &Path, change: impl Fn(&str, &mut [f32], usize)) {
+    for expert in ["transformer", "transformer_2"] {
+        for file in std::fs::read_dir(checkpoint.join(expert)).unwrap() {
+            let file = file.unwrap().path();
+            if file.extension().is_some_and(|extension| extension == "safetensors") {
+                let mut bytes = std::fs::read(&file).unwrap();
+                edit_file(&mut bytes, &change);
+                std::fs::write(&file, bytes).unwrap();
+            }
+        }
+    }
+}
+
+/// The same in one safetensors file.
+fn edit_file(file: &mut [u8], change: impl Fn(&str, &mut [f32], usize)) {
+    let (header, metadata) = SafeTensors::read_metadata(file).unwrap();
+    for (name, info) in metadata.tensors() {
+        let Some(tensor) = name.find("attn").map(|at| &name[at..]) else { continue };
+        let (start, end) = info.data_offsets;
+        let (data, _) = file[8 + header + start..8 + header + end].as_chunks_mut();
+        let mut values: Vec<f32> = data.iter().map(|x| f32::from_le_bytes(*x)).collect();
+        change(tensor, &mut values, info.shape[1..].iter().product());
+        data.iter_mut().zip(values).for_each(|(data, x)| *data = x.to_le_bytes());
+    }
+}
+
 /// Makes channels of every attention uneven by `octaves`, and leaves what the model computes.
 fn spread(checkpoint: &Path, octaves: i8) {
     const CHANNELS: i8 = 60;
@@ -163,30 +193,12 @@ fn spread(checkpoint: &Path, octaves: i8) {
         queries: (0..CHANNELS).map(every_second(2)).collect(),
         values: (0..CHANNELS).map(every_second(1)).collect(),
     };
-    for expert in ["transformer", "transformer_2"] {
-        for file in std::fs::read_dir(checkpoint.join(expert)).unwrap() {
-            let file = file.unwrap().path();
-            if file.extension().is_some_and(|extension| extension == "safetensors") {
-                let mut bytes = std::fs::read(&file).unwrap();
-                fold(&mut bytes, &balance);
-                std::fs::write(&file, bytes).unwrap();
-            }
+    edit(checkpoint, |tensor, values, columns| {
+        let (_, tensor) = tensor.split_once('.').unwrap();
+        if let Some(fold) = balance.fold(tensor) {
+            fold.apply(values, 0, columns);
         }
-    }
-}
-
-/// Folds `balance` into all attentions of a safetensors file.
-fn fold(file: &mut [u8], balance: &Balance) {
-    let (header, metadata) = SafeTensors::read_metadata(file).unwrap();
-    for (name, info) in metadata.tensors() {
-        let below = ["attn1.", "attn2."].iter().find_map(|s| Some(name.split_once(s)?.1));
-        let Some(fold) = below.and_then(|tensor| balance.fold(tensor)) else { continue };
-        let (start, end) = info.data_offsets;
-        let (data, _) = file[8 + header + start..8 + header + end].as_chunks_mut();
-        let mut values: Vec<f32> = data.iter().map(|x| f32::from_le_bytes(*x)).collect();
-        fold.apply(&mut values, 0, info.shape[1..].iter().product());
-        data.iter_mut().zip(values).for_each(|(data, x)| *data = x.to_le_bytes());
-    }
+    });
 }
 
 /// Guided velocities of both steps, the second one at the latents of `teacher` where there is one.
@@ -238,6 +250,56 @@ fn re_balancing_changes_nothing_in_f32_and_pays_where_channels_are_very_uneven()
         );
         assert!(gain.contains(&(plain / balanced)), "{octaves} octaves: {plain} {balanced}");
     }
+}
+
+#[test]
+fn keys_that_share_much_are_centred_and_the_steps_come_closer() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = folder.path().join("checkpoint");
+    synth::write(synth::Preset::Tiny, Variant::Renderer, 5, &checkpoint).unwrap();
+    let ([.., centered], _) = calibrated(&checkpoint, folder.path(), Taps::Amax);
+    let marked = |table: &CalibrationTable| {
+        let all = table.attention.values().flatten().filter(|(_, amax)| amax.center_keys);
+        all.map(|(path, _)| path.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(marked(&centered), Vec::<String>::new(), "random keys share nothing");
+
+    // Most of a key is the same for all tokens, and scores depend on the rest.
+    edit(&checkpoint, |tensor, values, _| match tensor {
+        "attn1.to_k.bias" => values.iter_mut().for_each(|x| *x += 8.0),
+        "attn1.norm_k.weight" => values.iter_mut().for_each(|x| *x *= 8.0),
+        _ => {}
+    });
+    let folder = folder.path().join("shared");
+    let ([plain, _, centered], _) = calibrated(&checkpoint, &folder, Taps::Amax);
+    let own = ["blocks.0.attn1", "blocks.1.attn1"];
+    assert_eq!(marked(&centered), [own, own].concat(), "cached keys stay as they are");
+    let k = |table: &CalibrationTable| table.attention("transformer", own[0]).unwrap().k;
+    assert!(k(&centered) < k(&plain), "{} {}", k(&centered), k(&plain));
+
+    let exact =
+        steps(&ExportOptions::new(&checkpoint, &folder.join("f32"), PrecisionName::F32), None);
+    let policy = Policy { rules: vec![], ..Policy::named("all-fp8-attention").unwrap() };
+    let options = |name: &str, table: &CalibrationTable| ExportOptions {
+        policy: policy.clone(),
+        calibration: Some(Calibration::Table(table.clone())),
+        ..ExportOptions::new(&checkpoint, &folder.join(name), PrecisionName::Fp8F32)
+    };
+    let [without, with] = [("plain", &plain), ("centered", &centered)]
+        .map(|(name, table)| error(&steps(&options(name, table), Some(&exact)), &exact));
+    println!("keys as they are: {without:.5}, centred: {with:.5}");
+    assert!(1.3 * with < without, "{with} {without}");
+
+    let manifest = Export::open(&folder.join("centered")).unwrap().manifest().clone();
+    assert_eq!(manifest.submodules["transformer"].fp8.centered, 2);
+    let refused = write(&options("centered", &plain)).unwrap_err();
+    assert!(refused.to_string().contains("graph (policy, scales"), "{refused}");
+    // Cached keys come as they are, whatever a table says.
+    let mut wrong = centered.clone();
+    let attentions = wrong.attention.get_mut("transformer").unwrap();
+    attentions.get_mut("blocks.1.attn2").unwrap().center_keys = true;
+    let refused = write(&options("wrong", &wrong)).unwrap_err().to_string();
+    assert!(refused.contains("center_keys at blocks.1.attn2, whose keys are cached"), "{refused}");
 }
 
 #[test]

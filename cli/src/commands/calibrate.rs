@@ -8,9 +8,11 @@ use anyhow::{Context, bail};
 use bernini_calibration::CalibrationTable;
 use bernini_calibration::balance::Balance;
 use bernini_graphs::Submodule;
-use bernini_graphs::manifest::Variant;
+use bernini_graphs::manifest::{PortEntry, Variant};
 use bernini_runner::backend::{Backend, OnnxRuntime, TensorRt, TensorRtOptions, check_engines};
-use bernini_runner::calibrate::{Calibrating, Measurements, is_tapped};
+use bernini_runner::calibrate::{
+    Calibrating, Centering, Measurements, is_tapped, measures_centered_keys,
+};
 use bernini_runner::package::{Folder, Package};
 use bernini_runner::pipeline::Pipeline;
 use bernini_runner::request::{Plan, Request};
@@ -33,21 +35,30 @@ struct Report {
     attentions: BTreeMap<String, usize>,
     /// Submodule → attentions whose factors are not all 1.
     balanced: BTreeMap<String, usize>,
+    /// Submodule → attention whose keys are centred → share of the noise in its scores that is left.
+    centered: BTreeMap<String, BTreeMap<String, f32>>,
     /// Submodules with layers to measure that no case ran.
     not_run: Vec<String>,
 }
 
 pub fn calibrate(
-    CalibrateArgs { run: args, balance }: &CalibrateArgs,
+    CalibrateArgs { run: args, balance, center_keys }: &CalibrateArgs,
     interrupted: &AtomicBool,
 ) -> anyhow::Result<Outcome> {
     let flags = &args.flags;
     let settings = settings(args)?;
     let folder = Folder::open(&flags.folder)?;
-    let tapped = tapped(&folder);
-    if tapped.is_empty() {
+    let measured = tapped(&folder, is_tapped);
+    if measured.is_empty() {
         bail!(
             "{}: no amax outputs; make them with `bernini export CKPT -o EXPORT --taps amax`",
+            flags.folder.display()
+        );
+    }
+    if *center_keys && tapped(&folder, measures_centered_keys).is_empty() {
+        bail!(
+            "{}: --center-keys: its graphs do not measure centred keys; make them anew with \
+             `bernini export CKPT -o EXPORT --taps amax`",
             flags.folder.display()
         );
     }
@@ -68,15 +79,16 @@ pub fn calibrate(
         run.with_context(|| case_name(index, jobs.len()))?;
     }
     let cases = jobs.iter().map(|(request, plan)| describe(request, plan)).collect();
+    let centered = if *center_keys { measurements.center_keys() } else { Centering::new() };
     let table = measurements.table(&source, cases, *balance)?;
     publish(&flags.output, &serde_json::to_string_pretty(&table)?)?;
-    report(flags, table, tapped)
+    report(flags, table, centered, measured)
 }
 
-/// Stems of the submodules that have layers to measure.
-fn tapped(folder: &Folder) -> Vec<String> {
+/// Stems of the submodules whose outputs are such that `measures`.
+fn tapped(folder: &Folder, measures: fn(&[PortEntry]) -> bool) -> Vec<String> {
     let tapped = |submodule: &Submodule| {
-        folder.submodule(*submodule).is_some_and(|entry| is_tapped(entry.outputs))
+        folder.submodule(*submodule).is_some_and(|entry| measures(entry.outputs))
     };
     Submodule::ALL.iter().filter(|s| tapped(s)).map(|s| s.stem().into()).collect()
 }
@@ -133,6 +145,7 @@ pub(super) fn describe(request: &Request, plan: &Plan) -> String {
 fn report(
     flags: &RunFlags,
     table: CalibrationTable,
+    centered: Centering,
     tapped: Vec<String>,
 ) -> anyhow::Result<Outcome> {
     let run = |stem: &String| table.submodules.contains_key(stem);
@@ -144,7 +157,8 @@ fn report(
     let balanced = balanced.collect();
     let attentions = table.attention.into_iter().map(|(stem, all)| (stem, all.len())).collect();
     let (output, cases) = (flags.output.clone(), table.cases);
-    let report = Report { table: output, cases, layers, attentions, balanced, not_run };
+    let centered = centered.into_iter().map(|(expert, all)| (expert.stem().into(), all)).collect();
+    let report = Report { table: output, cases, layers, attentions, balanced, centered, not_run };
     if flags.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
         return Ok(Outcome::Done);
@@ -157,10 +171,22 @@ fn report(
             Some(balanced) if attentions > 0 => format!(", {balanced} re-balanced"),
             _ => String::new(),
         };
-        println!("{stem:<28} {layers:>6} linear layers {attentions:>6} attentions{balanced}");
+        let centered = report.centered.get(stem).map_or_else(String::new, noise_left);
+        println!(
+            "{stem:<28} {layers:>6} linear layers {attentions:>6} attentions{balanced}{centered}"
+        );
     }
     if !report.not_run.is_empty() {
         println!("not run, so not in the table: {}", report.not_run.join(", "));
     }
     Ok(Outcome::Done)
+}
+
+/// How many keys are centred, and what is left of the noise in their scores.
+fn noise_left(centered: &BTreeMap<String, f32>) -> String {
+    let [least, most] =
+        [f32::min as fn(f32, f32) -> f32, f32::max].map(|f| centered.values().copied().reduce(f));
+    let percent = |share: Option<f32>| 100.0 * share.unwrap_or_default();
+    let (least, most) = (percent(least), percent(most));
+    format!(", {} with centred keys ({least:.0}–{most:.0} % of the noise left)", centered.len())
 }

@@ -66,7 +66,11 @@ fn print_export(report: &ExportFolderReport) {
     }
     for (stem, weights) in &report.submodules {
         let fp8 = report.fp8.get(stem).map_or(String::new(), |fp8| {
-            format!("  FP8: {} linears, {} attentions", fp8.linears, fp8.attentions)
+            let centered = match fp8.centered {
+                0 => String::new(),
+                n => format!(", {n} of them with centred keys"),
+            };
+            format!("  FP8: {} linears, {} attentions{centered}", fp8.linears, fp8.attentions)
         });
         println!("{stem:<28} {:>12.1} MB{fp8}", *weights as f64 / 1e6);
     }

@@ -47,8 +47,10 @@ fn experts_of_a_re_balanced_export_are_compared_on_the_keys_of_their_own_context
     let [tapped, table, fp8] =
         ["tapped_to_balance", "balance.json", "balanced"].map(|n| TINY.path(n));
     succeed(&["export", text(&checkpoint), "-o", text(&tapped), "--taps", "amax"]);
-    let result = calibrate(text(&tapped), text(&table), &["--balance", "--json"]);
+    let more = ["--balance", "--center-keys", "--json"];
+    let result = calibrate(text(&tapped), text(&table), &more);
     let report: serde_json::Value = serde_json::from_slice(&result.stdout).unwrap();
+    assert!(report["centered"].is_object(), "{report}");
     assert!(report["balanced"]["transformer"].as_u64() > Some(0), "{report}");
     let target = ["export", text(&checkpoint), "-o", text(&fp8), "--precision", "fp8-f32"];
     let measured = ["--policy", "all-fp8-attention", "--calibration", text(&table)];

@@ -207,8 +207,9 @@ fn attention_as_an_fp8_node_wants_heads_of_128_channels() {
     export(&options(PrecisionName::Fp8F32), &(), &never()).unwrap();
     let InspectReport::Export(report) = inspect(&fixture.out(), true).unwrap() else { panic!() };
     assert!(report.ok && report.uncalibrated);
-    assert_eq!(report.fp8["transformer"], Fp8Entry { linears: 2 * 8, attentions: 2 * 2 });
-    assert_eq!(report.fp8["transformer_2_context"], Fp8Entry { linears: 2 * 2, attentions: 0 });
+    let fp8 = |linears, attentions| Fp8Entry { linears, attentions, centered: 0 };
+    assert_eq!(report.fp8["transformer"], fp8(2 * 8, 2 * 2));
+    assert_eq!(report.fp8["transformer_2_context"], fp8(2 * 2, 0));
     assert!(!report.fp8.contains_key("vae_decoder_next"));
 }
 

@@ -4,8 +4,9 @@
 //! where it does for the CPU. Elsewhere it is the primitives that TensorRT fuses.
 
 use super::{attention, rotate_half};
+use crate::builder::Mismatch;
 use crate::graph::Layout;
-use crate::ops::{E4M3_MAX, Fp8Attention};
+use crate::ops::{E4M3_MAX, FP8_ATTENTION, Fp8Attention};
 use crate::value::scalar;
 use crate::{Fp8AttentionScales, Precision, Scope, Value};
 
@@ -45,11 +46,21 @@ impl DitAttention {
             rotate_half(y, rope.compute[0], rope.compute[1])
         };
         let (q, k) = (rotated("to_q", "norm_q"), rotated("to_k", "norm_k"));
+        let k = match s.graph().precision.attention(s.path()) {
+            // Every row is a token, so all of them count.
+            Some(scales) if scales.center_keys => k.centered(2),
+            Some(_) => k,
+            None => {
+                s.graph().tap_centered_keys(s.path(), k);
+                k
+            }
+        };
         self.attend(s, q, k, self.split(s.linear("to_v", x, self.channels())))
     }
 
     /// Attention of `x` `[1, n, channels]` to the cached keys and values of layer `layer`,
-    /// `[layers, 1, heads, m, head_dim]` each, before the output projection. No rotation.
+    /// `[layers, 1, heads, m, head_dim]` each, before the output projection. No rotation, and scales
+    /// that want these keys centred are refused.
     #[track_caller]
     pub fn cross_attention<'g>(
         &self,
@@ -58,6 +69,11 @@ impl DitAttention {
         keys_values: [Value<'g>; 2],
         layer: usize,
     ) -> Value<'g> {
+        if s.graph().precision.attention(s.path()).is_some_and(|scales| scales.center_keys) {
+            let found = format!("center_keys at {}, whose keys are cached", s.path());
+            let refused = Mismatch::new("center_keys in self attention only", found);
+            s.graph().fail(FP8_ATTENTION, refused);
+        }
         let q = s.linear("to_q", x, self.channels());
         if let Some(node) = self.node(s) {
             let norm = s.norm_weight("norm_q", q, Layout::AsIs);

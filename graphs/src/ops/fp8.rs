@@ -47,7 +47,9 @@ impl<'g> Value<'g> {
 /// Norm, rotation, rounding and attention in one node of the domain `bernini`.
 ///
 /// q̂ = rope(rms_norm(q)·norm_q) is computed in f32 and rounded once to E4M3, k̂ likewise, v without
-/// norm. The unnormalised probabilities p = exp(s − max) are rounded to E4M3 as 448·p, and
+/// norm. Where `center_keys` is 1, the mean over tokens of every channel, in f32, is subtracted from
+/// k̂ before it is rounded: all scores of a query change by the same number, which their softmax does
+/// not see. The unnormalised probabilities p = exp(s − max) are rounded to E4M3 as 448·p, and
 /// Σ p·v / Σ p, summed in f32, once more with the output's scale.
 pub(crate) struct Fp8Attention {
     /// Number of heads, of 128 channels each.
@@ -104,12 +106,13 @@ impl Fp8Attention {
         rope: bool,
         fits: bool,
     ) -> Value<'g> {
-        let Fp8AttentionScales { q, k, v, out } = self.scales;
+        let Fp8AttentionScales { q, k, v, out, center_keys } = self.scales;
         let attributes = [
             ("plugin_namespace", Attribute::Text(DOMAIN)),
-            ("plugin_version", Attribute::Text("1")),
+            ("plugin_version", Attribute::Text("2")),
             ("heads", Attribute::Int(self.heads as i64)),
             ("rope", Attribute::Int(rope.into())),
+            ("center_keys", Attribute::Int(center_keys.into())),
             ("eps", Attribute::Float(self.eps)),
             ("q_scale", Attribute::Float(q)),
             ("k_scale", Attribute::Float(k)),

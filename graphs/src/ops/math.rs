@@ -96,6 +96,12 @@ impl<'g> Value<'g> {
         self.reduce("ReduceMean", axis)
     }
 
+    /// Less the mean over `axis`.
+    #[track_caller]
+    pub(crate) fn centered(self, axis: usize) -> Self {
+        self - self.mean(axis)
+    }
+
     /// Sum over `axis`, which stays with size 1.
     #[track_caller]
     pub fn sum(self, axis: usize) -> Self {

@@ -1,7 +1,7 @@
 //! Re-balancing of one attention, from what its layers met by channel.
 
 use bernini_calibration::balance::{Balance, exponents, scaled};
-use bernini_calibration::{Amax, AttentionAmax, CalibrationTable};
+use bernini_calibration::{Amax, CalibrationTable};
 use bernini_graphs::Submodule;
 
 use super::{Store, larger, largest};
@@ -9,7 +9,8 @@ use super::{Store, larger, largest};
 /// The factors of one attention, and what its layers meet behind them.
 pub struct Choice {
     balance: Balance,
-    amax: AttentionAmax,
+    /// Largest magnitudes of queries, keys and values.
+    qkv: [f32; 3],
     /// Submodule that makes the values: the expert, or the graph of its context.
     source: Submodule,
     /// Largest magnitude in the weight of `to_v`.
@@ -46,7 +47,7 @@ impl Choice {
         let down =
             |amax: &[f32], exponents: &[i8]| largest(&scaled(amax, exponents.iter().map(|e| -e)));
         Some(Self {
-            amax: AttentionAmax { q: up(q, &queries), k: down(k, &queries), v: up(v, &values) },
+            qkv: [up(q, &queries), down(k, &queries), up(v, &values)],
             source,
             to_v: up(rows, &values),
             to_out: (up(out, &values), down(columns, &values)),
@@ -70,7 +71,9 @@ impl Choice {
             to_v.weight = self.to_v;
         }
         let stem = expert.stem().to_string();
-        table.attention.entry(stem.clone()).or_default().insert(path.into(), self.amax);
+        if let Some(amax) = table.attention.get_mut(&stem).and_then(|all| all.get_mut(path)) {
+            [amax.q, amax.k, amax.v] = self.qkv;
+        }
         table.balance.entry(stem).or_default().insert(path.into(), self.balance);
     }
 }
@@ -98,6 +101,8 @@ fn interleaved(channels: &[i8], head_dim: usize) -> Vec<i8> {
 
 #[cfg(test)]
 mod tests {
+    use bernini_calibration::AttentionAmax;
+
     use super::*;
     use crate::calibrate::Measurements;
     use crate::calibrate::tests::run;
@@ -145,7 +150,7 @@ mod tests {
         // Pair (0, 2) of the graph, the largest of queries and keys, is (0, 1) of the checkpoint.
         assert_eq!(balance.queries, [0, 0, -2, -2, -2, -2, -2, -2]);
         assert_eq!(balance.values, [-2, 2, 2, 2, 2, 2, 2, 2]);
-        let expected = AttentionAmax { q: 4.0, k: 64.0, v: 4.0 };
+        let expected = AttentionAmax { q: 4.0, k: 64.0, v: 4.0, center_keys: false };
         assert_eq!(table.attention("transformer", "a"), Some(expected));
     }
 

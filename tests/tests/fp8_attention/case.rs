@@ -1,6 +1,8 @@
 //! One attention: its inputs, what the CPU model makes of them, and its ONNX node.
 
-use bernini_calibration::fp8_attention::{HEAD, Scales, attention, rms_norm, rotate_halves};
+use bernini_calibration::fp8_attention::{
+    HEAD, Scales, attention, centered, rms_norm, rotate_halves,
+};
 use bernini_tensorrt::InputShapes;
 use half::bf16;
 
@@ -10,15 +12,23 @@ use crate::onnx::{self, Axis, Value};
 pub const EPS: f32 = 1e-6;
 const E4M3_MAX: f32 = 448.0;
 /// Smallest and largest token counts and context lengths of the engines.
-const TOKENS: (usize, usize) = (64, 640);
+const TOKENS: (usize, usize) = (64, 1300);
 const CONTEXT: (usize, usize) = (512, 700);
 
 #[derive(Clone, Copy, PartialEq)]
 pub enum Kind {
     /// Queries, keys and values of the same tokens, all rotated.
     SelfAttention,
+    /// The same, with keys that have much in common, which is subtracted.
+    CenteredKeys,
     /// Over normalised keys and values of a context, [1, heads, T, 128].
     Cross,
+}
+
+impl Kind {
+    pub fn is_self(self) -> bool {
+        self != Self::Cross
+    }
 }
 
 /// Inputs in f32, as bf16 holds them. Keys and values of a context are [T, heads, 128] here.
@@ -49,11 +59,19 @@ impl Case {
         let mut noise = Noise(queries as u64 * 7919 + keys as u64);
         let channels = heads * HEAD;
         let mut rows = |count: usize| noise.normal(count * channels, 1.5, 0.0);
-        let (q, k, v) = (rows(queries), rows(keys), rows(keys));
+        let (q, mut k, v) = (rows(queries), rows(keys), rows(keys));
         // Constants of the engine, hence the same for all of its sizes.
         let mut weights = Noise(heads as u64);
-        let mut norm = || weights.normal(channels, 0.2, 1.0);
-        let (norm_q, norm_k) = (norm(), norm());
+        let mut norm = |size| weights.normal(channels, 0.2 * size, size);
+        let (norm_q, mut norm_k) = (norm(1.0), norm(1.0));
+        if kind == Kind::CenteredKeys {
+            // In pairs that rotate slowly, and with scores that depend on the rest of the keys.
+            let slow = |(i, _): &(usize, &mut f32)| i % (HEAD / 2) >= 48;
+            for (_, key) in k.iter_mut().enumerate().filter(slow) {
+                *key = bf16::from_f32(*key + 8.0).to_f32();
+            }
+            norm_k = norm(3.0);
+        }
         let angle = |i: usize| {
             let (token, pair) = (i / (HEAD / 2), i % (HEAD / 2));
             token as f64 * 1e4f64.powf(-(pair as f64) / (HEAD / 2) as f64)
@@ -64,12 +82,26 @@ impl Case {
         Self { kind, heads, queries, keys, q, k, v, norm_q, norm_k, cos, sin }
     }
 
+    /// The same tokens, all of them `times` over: every query finds what it found.
+    pub fn repeated(&self, times: usize) -> Self {
+        let [q, k, v, cos, sin] =
+            [&self.q, &self.k, &self.v, &self.cos, &self.sin].map(|x| x.repeat(times));
+        let (norm_q, norm_k) = (self.norm_q.clone(), self.norm_k.clone());
+        let (queries, keys) = (self.queries * times, self.keys * times);
+        Self { q, k, v, norm_q, norm_k, cos, sin, queries, keys, ..*self }
+    }
+
     /// q and k as they enter the product.
     fn normalised(&self) -> (Vec<f32>, Vec<f32>) {
         let (q, k) = (rms_norm(&self.q, &self.norm_q, EPS), &self.k);
         let rotate = |x: &[f32]| rotate_halves(x, self.heads, &self.cos, &self.sin);
+        let rotated = || (rotate(&q), rotate(&rms_norm(k, &self.norm_k, EPS)));
         match self.kind {
-            Kind::SelfAttention => (rotate(&q), rotate(&rms_norm(k, &self.norm_k, EPS))),
+            Kind::SelfAttention => rotated(),
+            Kind::CenteredKeys => {
+                let (q, k) = rotated();
+                (q, centered(&k, self.heads * HEAD))
+            }
             Kind::Cross => (q, k.clone()),
         }
     }
@@ -93,7 +125,7 @@ impl Case {
     pub fn onnx(&self, scales: &Scales) -> Vec<u8> {
         let channels = self.heads * HEAD;
         let rows = || vec![Axis::Size(1), Axis::Symbol("tokens"), Axis::Size(channels)];
-        let is_self = self.kind == Kind::SelfAttention;
+        let is_self = self.kind.is_self();
         let inputs = if is_self {
             let angles = || vec![Axis::Symbol("tokens"), Axis::Size(HEAD / 2)];
             let [q, k, v] = ["q", "k", "v"].map(|name| (name, rows()));
@@ -114,9 +146,10 @@ impl Case {
         };
         let attributes = [
             ("plugin_namespace", Value::Text("bernini")),
-            ("plugin_version", Value::Text("1")),
+            ("plugin_version", Value::Text("2")),
             ("heads", Value::Int(self.heads as i64)),
             ("rope", Value::Int(i64::from(is_self))),
+            ("center_keys", Value::Int(i64::from(self.kind == Kind::CenteredKeys))),
             ("eps", Value::Float(EPS)),
             ("q_scale", Value::Float(scales.q)),
             ("k_scale", Value::Float(scales.k)),
@@ -135,7 +168,8 @@ impl Case {
                 (name, shape.iter().map(|&n| n as i64).collect::<Vec<_>>())
             };
             let (name, min) = of(TOKENS.0, CONTEXT.0);
-            let (opt, max) = (of(self.queries, self.keys).1, of(TOKENS.1, CONTEXT.1).1);
+            let opt = of(self.queries, self.keys).1;
+            let max = of(TOKENS.1.max(self.queries), CONTEXT.1).1;
             InputShapes { name: name.into(), min, opt, max }
         };
         (0..shapes(1, 1).len()).map(range).collect()
@@ -151,7 +185,7 @@ impl Case {
         let angles = || vec![queries, HEAD / 2];
         let cached = || vec![1, heads, keys, HEAD];
         match kind {
-            Kind::SelfAttention => vec![
+            Kind::SelfAttention | Kind::CenteredKeys => vec![
                 ("q", rows()),
                 ("k", rows()),
                 ("v", rows()),
@@ -167,10 +201,10 @@ impl Case {
         let shapes = Self::shapes(self.kind, self.heads, self.queries, self.keys).into_iter();
         let values = |name: &str| match (name, self.kind) {
             ("q", _) => self.q.clone(),
-            ("k", Kind::SelfAttention) => self.k.clone(),
-            ("v", Kind::SelfAttention) => self.v.clone(),
             ("k", Kind::Cross) => heads_first(&self.k, self.heads),
             ("v", Kind::Cross) => heads_first(&self.v, self.heads),
+            ("k", _) => self.k.clone(),
+            ("v", _) => self.v.clone(),
             ("cos", _) => self.cos.clone(),
             _ => self.sin.clone(),
         };

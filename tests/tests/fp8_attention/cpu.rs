@@ -58,7 +58,7 @@ fn weights(case: &Case) -> Tensors {
     let channels = case.heads * HEAD;
     let [norm_q, norm_k] = case.norms().map(|norm| (vec![channels], norm.to_vec()));
     let zeros = || (vec![channels], vec![0.0; channels]);
-    let parts = if case.kind == Kind::SelfAttention { 3 } else { 1 };
+    let parts = if case.kind.is_self() { 3 } else { 1 };
     let mut weights = Tensors::from([
         ("to_q.weight", pick(channels, parts, 0)),
         ("to_q.bias", zeros()),
@@ -100,8 +100,10 @@ fn inputs(case: &Case) -> Tensors {
 
 /// The graph's output, with `scales` or in f32.
 fn run(case: &Case, scales: Option<&Scales>) -> Vec<f32> {
-    let policy =
-        scales.map(|&Scales { q, k, v, out }| AttentionAlone(Fp8AttentionScales { q, k, v, out }));
+    let center_keys = case.kind == Kind::CenteredKeys;
+    let policy = scales.map(|&Scales { q, k, v, out }| {
+        AttentionAlone(Fp8AttentionScales { q, k, v, out, center_keys })
+    });
     let precision = policy.as_ref().map_or(Precision::F32, |policy| Precision::Fp8F32(policy));
     let (weights, inputs) = (weights(case), inputs(case));
     let shapes: BTreeMap<String, Vec<usize>> =
@@ -116,7 +118,7 @@ fn run(case: &Case, scales: Option<&Scales>) -> Vec<f32> {
     let attention = DitAttention { heads: case.heads, head_dim: HEAD, eps: EPS };
     let x = input("x", 1);
     let y = match case.kind {
-        Kind::SelfAttention => {
+        Kind::SelfAttention | Kind::CenteredKeys => {
             let angles = ["cos", "sin"].map(|name| input(name, 0));
             attention.self_attention(&g.root(), x, Rope { f32: angles, compute: angles })
         }
@@ -166,6 +168,12 @@ fn check(kind: Kind, heads: usize, queries: usize, keys: usize) {
 #[test]
 fn self_attention_in_f32_stands_in_for_the_plugin() {
     check(Kind::SelfAttention, 2, 67, 67);
+}
+
+/// The graph in f32 subtracts nothing, and is what the model with centred keys computes.
+#[test]
+fn centred_keys_change_nothing_but_the_rounding() {
+    check(Kind::CenteredKeys, 2, 67, 67);
 }
 
 #[test]

@@ -15,7 +15,7 @@ mod gpu;
 mod onnx;
 
 use bernini_calibration::error::compare;
-use bernini_calibration::fp8_attention::Scales;
+use bernini_calibration::fp8_attention::{HEAD, Scales};
 use case::{Case, Kind};
 use gpu::Gpu;
 
@@ -75,6 +75,35 @@ fn cross_attention_is_what_the_model_says_at_every_context_length() {
 fn the_released_number_of_heads_works() {
     check_sizes(Kind::SelfAttention, 40, &[(517, 517)]);
     check_sizes(Kind::Cross, 40, &[(517, 613)]);
+}
+
+/// Fewer rows than the kernel sums in parallel, and some three times as many.
+#[test]
+#[ignore = "needs sm_90"]
+fn centred_keys_are_what_the_model_says_at_every_token_count() {
+    check_sizes(Kind::CenteredKeys, 4, &[(517, 517), (389, 389), (64, 64), (1300, 1300)]);
+    check_sizes(Kind::CenteredKeys, 40, &[(517, 517)]);
+    check_sizes(Kind::CenteredKeys, 5, &[(129, 129)]);
+}
+
+/// 32,760 tokens of 40 heads, a 480p clip; tells what centring costs.
+#[test]
+#[ignore = "needs sm_90"]
+fn centred_keys_work_at_full_size() {
+    let gpu = Gpu::open();
+    for kind in [Kind::SelfAttention, Kind::CenteredKeys] {
+        let part = Case::new(kind, 40, 1260, 1260);
+        let scales = part.scales();
+        let whole = part.repeated(26);
+        let plan = gpu.build(&whole.onnx(&scales), &whole.ranges()).unwrap();
+        let mut loaded = gpu.load(&plan);
+        let inputs = whole.inputs();
+        let runs: Vec<_> = (0..10).map(|_| loaded.run(&inputs).unwrap()).collect();
+        let fastest = runs.iter().map(|(_, ms)| *ms).fold(f32::INFINITY, f32::min);
+        println!("keys centred: {}, {fastest:.2} ms", kind == Kind::CenteredKeys);
+        assert!(runs.iter().all(|(found, _)| *found == runs[0].0));
+        check(&part, &scales, &runs[0].0[..part.queries * part.heads * HEAD]);
+    }
 }
 
 /// Five heads fill a warp and a quarter of the next.
