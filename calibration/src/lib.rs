@@ -10,6 +10,7 @@
 //! ```
 
 pub mod balance;
+mod choice;
 pub mod e4m3;
 pub mod error;
 pub mod fp8_attention;
@@ -19,5 +20,6 @@ pub mod search;
 mod ssim;
 mod table;
 
+pub use choice::{DEFAULT_PERCENTILE, Method, Sums};
 pub use policy::{Numbers, Policy, PolicyError, Rule};
 pub use table::{Amax, AttentionAmax, CalibrationTable, E4M3_MAX, TABLE_SCHEMA, TableError};

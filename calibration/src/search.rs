@@ -177,7 +177,7 @@ pub fn most_within<E>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Amax, AttentionAmax, TABLE_SCHEMA};
+    use crate::{Amax, AttentionAmax, Method, TABLE_SCHEMA};
 
     fn table() -> CalibrationTable {
         let amax = Amax { input: 1.0, weight: 1.0 };
@@ -187,6 +187,7 @@ mod tests {
             schema: TABLE_SCHEMA,
             source: "ab".into(),
             cases: vec![],
+            method: Method::Amax,
             submodules: BTreeMap::from([
                 ("text_encoder".into(), layers(&["encoder.block.0.layer.0.SelfAttention.q"])),
                 (
@@ -201,6 +202,7 @@ mod tests {
                 BTreeMap::from([("blocks.0.attn1".into(), attention)]),
             )]),
             balance: BTreeMap::new(),
+            branches: BTreeMap::new(),
         }
     }
 

@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod methods;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use bernini_calibration::balance::Balance;
-use bernini_calibration::{CalibrationTable, Policy, TableError};
+use bernini_calibration::balance::{Balance, Fold};
+use bernini_calibration::{CalibrationTable, Method, Policy, TableError};
 use bernini_exporter::{
     Calibration, Checkpoint, ExportError, ExportOptions, export, inspect, synth,
 };
@@ -66,13 +68,21 @@ fn write(options: &ExportOptions) -> Result<Export, ExportError> {
 /// Runs the request on an f32 export with `taps`; the tables without and with re-balancing, and what
 /// lay on the way.
 fn calibrated(checkpoint: &Path, folder: &Path, taps: Taps) -> ([CalibrationTable; 2], Trace) {
+    let (source, measurements, trace) = measured(checkpoint, folder, taps);
+    let table =
+        |balance| measurements.table(&source, vec!["t2v".into()], Method::Amax, balance).unwrap();
+    ([false, true].map(table), trace)
+}
+
+/// The same, as the checkpoint's fingerprint and the measurements.
+fn measured(checkpoint: &Path, folder: &Path, taps: Taps) -> (String, Measurements, Trace) {
     let out = folder.join(format!("{taps:?}"));
     let options =
         ExportOptions { taps, ..ExportOptions::new(checkpoint, &out, PrecisionName::F32) };
     let export = write(&options).unwrap();
     assert!(inspect(&out, true).unwrap().ok());
     let tapped = export.manifest().submodules.values().any(|entry| is_tapped(&entry.outputs));
-    assert_eq!(tapped, taps == Taps::Amax);
+    assert_eq!(tapped, taps != Taps::None);
     let (source, measurements) = (export.manifest().source.clone(), Measurements::default());
     let backend = OnnxRuntime::new(export.clone()).unwrap();
     let backend = Calibrating::new(backend, measurements.clone());
@@ -80,8 +90,7 @@ fn calibrated(checkpoint: &Path, folder: &Path, taps: Taps) -> ([CalibrationTabl
     let request = request(&folder.join(format!("{taps:?} frames/")));
     let plan = request.plan(Variant::Renderer).unwrap();
     let (_, trace) = pipeline.run_traced(&request, &plan).unwrap();
-    let table = |balance| measurements.table(&source, vec!["t2v".into()], balance).unwrap();
-    ([false, true].map(table), trace)
+    (source, measurements, trace)
 }
 
 /// Largest magnitude of an f32 tensor of the checkpoint.
@@ -163,24 +172,29 @@ fn spread(checkpoint: &Path, octaves: i8) {
         queries: (0..CHANNELS).map(every_second(2)).collect(),
         values: (0..CHANNELS).map(every_second(1)).collect(),
     };
+    fold_all(checkpoint, |tensor| balance.fold(tensor));
+}
+
+/// Folds into all attentions of both experts what `of` says of a tensor.
+fn fold_all(checkpoint: &Path, of: impl Fn(&str) -> Option<Fold>) {
     for expert in ["transformer", "transformer_2"] {
         for file in std::fs::read_dir(checkpoint.join(expert)).unwrap() {
             let file = file.unwrap().path();
             if file.extension().is_some_and(|extension| extension == "safetensors") {
                 let mut bytes = std::fs::read(&file).unwrap();
-                fold(&mut bytes, &balance);
+                fold(&mut bytes, &of);
                 std::fs::write(&file, bytes).unwrap();
             }
         }
     }
 }
 
-/// Folds `balance` into all attentions of a safetensors file.
-fn fold(file: &mut [u8], balance: &Balance) {
+/// Folds into all attentions of a safetensors file what `of` says of a tensor.
+fn fold(file: &mut [u8], of: impl Fn(&str) -> Option<Fold>) {
     let (header, metadata) = SafeTensors::read_metadata(file).unwrap();
     for (name, info) in metadata.tensors() {
         let below = ["attn1.", "attn2."].iter().find_map(|s| Some(name.split_once(s)?.1));
-        let Some(fold) = below.and_then(|tensor| balance.fold(tensor)) else { continue };
+        let Some(fold) = below.and_then(&of) else { continue };
         let (start, end) = info.data_offsets;
         let (data, _) = file[8 + header + start..8 + header + end].as_chunks_mut();
         let mut values: Vec<f32> = data.iter().map(|x| f32::from_le_bytes(*x)).collect();

@@ -164,8 +164,12 @@ pub enum Precision {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Taps {
+    /// Every named intermediate value
     Values,
+    /// The largest magnitudes that `calibrate` makes FP8 scales from
     Amax,
+    /// Those, and what `calibrate --method percentile` and `mse` choose from
+    Statistics,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
