@@ -1,4 +1,4 @@
-//! FP8 precision policies, amax tables and error measures.
+//! FP8 precision policies, calibration tables and error measures.
 //!
 //! ```
 //! use bernini_calibration::{Numbers, Policy};

@@ -41,7 +41,7 @@ pub enum Command {
     Export(ExportArgs),
     /// Compile an export into TensorRT engines for this machine's GPU
     Build(BuildArgs),
-    /// Measure what FP8 scales are made from, by running cases on an export with --taps amax
+    /// Measure what FP8 scales are made from, by running cases on a tapped export
     Calibrate(Box<CalibrateArgs>),
     /// Find what can run in FP8 within an error budget, and write the policy
     Search(Box<SearchArgs>),

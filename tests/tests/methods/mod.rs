@@ -18,7 +18,6 @@ use ndarray::Array3;
 
 use super::{error, fold_all, measured, steps, write};
 
-const METHODS: [Method; 3] = [Method::Amax, Method::Percentile(DEFAULT_PERCENTILE), Method::Mse];
 /// Layer that reads the context as it is.
 const LAYER: &str = "condition_embedder.text_embedder.linear_1";
 
@@ -134,25 +133,39 @@ fn peaky(checkpoint: &Path, octaves: i8, matters: bool) {
     });
 }
 
-/// Relative L2 of the worst step, by method.
-fn errors(prepare: impl Fn(&Path)) -> [f64; 3] {
+/// Relative L2 of the worst step of a checkpoint with such values, by method.
+fn errors<const N: usize>(octaves: i8, matters: bool, methods: [Method; N]) -> [f64; N] {
     let folder = tempfile::tempdir().unwrap();
     let checkpoint = tiny(folder.path());
-    prepare(&checkpoint);
+    peaky(&checkpoint, octaves, matters);
     let f32 = ExportOptions::new(&checkpoint, &folder.path().join("f32"), PrecisionName::F32);
     let exact = steps(&f32, None);
     let (source, measurements, _) = measured(&checkpoint, folder.path(), Taps::Statistics);
-    METHODS.map(|method| {
+    methods.map(|method| {
         let table = measurements.table(&source, vec![], method, false).unwrap();
         let options = fp8(&checkpoint, &folder.path().join(method.to_string()), &table);
         error(&steps(&options, Some(&exact)), &exact)
     })
 }
 
+/// The format is a float, so methods differ by little: 18 random checkpoints agree on -2 ± 1 % for
+/// the percentile and -5 ± 2 % for the least error, and on -9 ± 4 % for it where outliers matter.
 #[test]
-fn what_methods_win_and_lose() {
-    for (octaves, matters) in [(0, true), (6, true), (6, false), (14, false)] {
-        let [amax, percentile, mse] = errors(|checkpoint| peaky(checkpoint, octaves, matters));
-        eprintln!("{octaves} {matters}: amax {amax:.4}, percentile {percentile:.4}, mse {mse:.4}");
+fn methods_differ_by_little_where_nothing_is_saturated() {
+    let methods = [Method::Amax, Method::Percentile(DEFAULT_PERCENTILE), Method::Mse];
+    for (octaves, matters) in [(0, true), (6, true), (6, false)] {
+        let [amax, percentile, mse] = errors(octaves, matters, methods);
+        eprintln!(
+            "one channel {octaves} octaves larger, matters {matters}: amax {amax:.4}, percentile \
+             {percentile:.4}, mse {mse:.4}"
+        );
+        assert!((0.8..1.2).contains(&(percentile / amax)), "{octaves}: {percentile} {amax}");
+        assert!((0.8..1.05).contains(&(mse / amax)), "{octaves}: {mse} {amax}");
     }
+}
+
+#[test]
+fn a_percentile_that_saturates_what_matters_costs_much() {
+    let [amax, percentile] = errors(6, true, [Method::Amax, Method::Percentile(95.0)]);
+    assert!(percentile > 2.0 * amax, "{percentile} {amax}");
 }
