@@ -25,7 +25,8 @@ pub enum Method {
     Amax,
     /// From the magnitude that this share of all values, in percent, does not exceed.
     Percentile(f64),
-    /// The scale of least squared error, of those that saturate nothing.
+    /// The scale of least squared error, of those that saturate nothing. It knows the tensor alone:
+    /// beside outliers so large that all else is subnormal, it serves them, whoever reads the rest.
     Mse,
 }
 
