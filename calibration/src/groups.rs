@@ -143,16 +143,17 @@ impl Policy {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::{Amax, AttentionAmax, TABLE_SCHEMA};
+    use crate::{Amax, AttentionAmax, Method, TABLE_SCHEMA};
 
     pub(crate) fn table() -> CalibrationTable {
         let amax = Amax { input: 1.0, weight: 1.0 };
         let layers = |paths: &[&str]| paths.iter().map(|path| (path.to_string(), amax)).collect();
-        let attention = AttentionAmax { q: 1.0, k: 1.0, v: 1.0 };
+        let attention = AttentionAmax { q: 1.0, k: 1.0, v: 1.0, center_keys: false };
         CalibrationTable {
             schema: TABLE_SCHEMA,
             source: "ab".into(),
             cases: vec![],
+            method: Method::Amax,
             submodules: BTreeMap::from([
                 ("text_encoder".into(), layers(&["encoder.block.0.layer.0.SelfAttention.q"])),
                 (
@@ -167,6 +168,7 @@ pub(crate) mod tests {
                 BTreeMap::from([("blocks.0.attn1".into(), attention)]),
             )]),
             balance: BTreeMap::new(),
+            branches: BTreeMap::new(),
         }
     }
 
@@ -208,7 +210,7 @@ pub(crate) mod tests {
     #[test]
     fn too_many_groups_become_bands_of_neighbouring_blocks() {
         let amax = Amax { input: 1.0, weight: 1.0 };
-        let attention = AttentionAmax { q: 1.0, k: 1.0, v: 1.0 };
+        let attention = AttentionAmax { q: 1.0, k: 1.0, v: 1.0, center_keys: false };
         let mut table = table();
         for expert in ["transformer", "transformer_2"] {
             let path = |block| format!("blocks.{block}.attn1");

@@ -1,4 +1,4 @@
-//! FP8 precision policies, amax tables and error measures.
+//! FP8 precision policies, calibration tables and error measures.
 //!
 //! ```
 //! use bernini_calibration::{Numbers, Policy};
@@ -11,6 +11,7 @@
 
 pub mod balance;
 pub mod centering;
+mod choice;
 pub mod e4m3;
 pub mod error;
 pub mod fp8_attention;
@@ -21,5 +22,6 @@ pub mod search;
 mod ssim;
 mod table;
 
+pub use choice::{DEFAULT_PERCENTILE, Method, Sums};
 pub use policy::{Numbers, Policy, PolicyError, Rule};
 pub use table::{Amax, AttentionAmax, CalibrationTable, E4M3_MAX, TABLE_SCHEMA, TableError};

@@ -1,25 +1,26 @@
-//! Calibration tables: the largest magnitudes that linear layers and attentions meet.
+//! Calibration tables: the magnitudes that linear layers and attentions meet, as FP8 scales need them.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Method;
 use crate::balance::{Balance, MAX_EXPONENT};
 
 /// Largest finite E4M3 value.
 pub const E4M3_MAX: f32 = 448.0;
 /// Version of the table's schema; a reader refuses any other.
-pub const TABLE_SCHEMA: u32 = 3;
+pub const TABLE_SCHEMA: u32 = 4;
 /// Longest table that is read, in bytes.
 const MAX_BYTES: usize = 64 << 20;
 
-/// Largest magnitudes of one linear layer.
+/// Magnitudes of one linear layer that the largest E4M3 value stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Amax {
-    /// Of the activations that enter it.
+    /// Of the activations that enter it, by the table's method.
     pub input: f32,
-    /// Of its weight.
+    /// Of its weight: the largest.
     pub weight: f32,
 }
 
@@ -33,17 +34,19 @@ impl Amax {
     }
 }
 
-/// Largest magnitudes of one attention, as its products meet them.
+/// Magnitudes of one attention, as its products meet them, that the largest E4M3 value stands for,
+/// by the table's method.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AttentionAmax {
     /// Of the queries after norm and rotation.
     pub q: f32,
-    /// Of the keys after norm and rotation, and less their mean over tokens with `center_keys`.
+    /// Of the keys after norm and rotation; with `center_keys` also of those less their mean.
     pub k: f32,
     /// Of the values.
     pub v: f32,
-    /// Whether FP8 attention subtracts that mean before it rounds them: self attention only.
+    /// Whether FP8 attention subtracts their mean over tokens before it rounds them: self attention
+    /// only.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub center_keys: bool,
 }
@@ -68,6 +71,9 @@ pub struct CalibrationTable {
     pub source: String,
     /// The cases whose trajectories were measured.
     pub cases: Vec<String>,
+    /// How the magnitudes of activations were chosen. Those of a re-balanced attention are the
+    /// largest ones: factors move its channels, and take away what there was to win.
+    pub method: Method,
     /// Submodule stem → path of a linear layer → amax.
     pub submodules: BTreeMap<String, BTreeMap<String, Amax>>,
     /// Submodule stem → path of an attention → amax.
@@ -75,6 +81,16 @@ pub struct CalibrationTable {
     /// Stem of an expert → path of an attention → factors that its weights, those of the context's
     /// graph too, take at export. All amax values are those behind these factors.
     pub balance: BTreeMap<String, BTreeMap<String, Balance>>,
+    /// Where the scales of experts come from: stem → path of a linear layer, or of an attention and
+    /// `q`, `k` or `v` → guidance branch → the largest magnitude met, before choice and factors.
+    /// A scale serves all branches, as the engine does.
+    pub branches: BTreeMap<String, BTreeMap<String, BTreeMap<String, f32>>>,
+}
+
+/// What tables of every version have.
+#[derive(Deserialize)]
+struct Version {
+    schema: u32,
 }
 
 /// A table that cannot be used.
@@ -128,6 +144,22 @@ pub enum TableError {
         /// The exponent.
         found: i8,
     },
+    /// A share of values that is none.
+    #[error("calibration: expected a percentile above 0 and up to 100, found {found}")]
+    Percentile {
+        /// The percentile.
+        found: f64,
+    },
+    /// Nothing to choose from but the largest magnitude.
+    #[error(
+        "calibration: {submodule} {path}: expected counts and errors of its values, found none;          export with `--taps statistics`, or choose `--method amax`"
+    )]
+    NoSums {
+        /// Stem of the submodule.
+        submodule: String,
+        /// Path of the layer.
+        path: String,
+    },
     /// Factors for tensors of another size, or that the checkpoint lacks.
     #[error(
         "calibration table: {submodule} {path} balance: expected {expected} channels, found \
@@ -162,16 +194,23 @@ impl CalibrationTable {
             return Err(TableError::TooLong { limit: MAX_BYTES, found: text.len() });
         }
         let json = |e: serde_json::Error| TableError::Json { reason: e.to_string() };
+        // First of all the version: others have other fields.
+        let Version { schema: found } = serde_json::from_str(text).map_err(json)?;
+        if found != TABLE_SCHEMA {
+            return Err(TableError::Schema { found });
+        }
         let table: Self = serde_json::from_str(text).map_err(json)?;
         table.validate()?;
         Ok(table)
     }
 
-    /// Refuses another schema, amax values that are not finite and positive, and impossible factors.
+    /// Refuses another schema, amax values that are not finite and positive, and impossible choices
+    /// and factors.
     pub fn validate(&self) -> Result<(), TableError> {
         if self.schema != TABLE_SCHEMA {
             return Err(TableError::Schema { found: self.schema });
         }
+        self.method.validate()?;
         for (submodule, layers) in &self.submodules {
             for (path, amax) in layers {
                 check(submodule, path, &[("input", amax.input), ("weight", amax.weight)])?;
@@ -226,13 +265,14 @@ mod tests {
 
     fn text(input: &str) -> String {
         format!(
-            r#"{{"schema": 3, "source": "ab", "cases": ["t2v"],
+            r#"{{"schema": 4, "source": "ab", "cases": ["t2v"], "method": {{"percentile": 99.99}},
                 "submodules": {{"transformer": {{"blocks.3.ffn.net.2":
                 {{"input": {input}, "weight": 0.25}}}}}},
                 "attention": {{"transformer": {{"blocks.3.attn1":
                 {{"q": 448, "k": 56, "v": 28}}}}}},
                 "balance": {{"transformer": {{"blocks.3.attn1":
-                {{"queries": [1, -2], "values": [0, 3]}}}}}}}}"#
+                {{"queries": [1, -2], "values": [0, 3]}}}}}},
+                "branches": {{"transformer": {{"blocks.3.attn1.q": {{"none+negative": 9}}}}}}}}"#
         )
     }
 
@@ -271,9 +311,17 @@ mod tests {
         let good = text("1");
         let bad = good.replace("\"cases\"", "\"mode\": 1, \"cases\"");
         assert!(matches!(CalibrationTable::parse(&bad), Err(TableError::Json { .. })));
-        let bad = good.replace("\"schema\": 3", "\"schema\": 1");
-        assert_eq!(CalibrationTable::parse(&bad), Err(TableError::Schema { found: 1 }));
+        let older = r#"{"schema": 3, "source": "ab", "cases": [], "submodules": {}}"#;
+        assert_eq!(CalibrationTable::parse(older), Err(TableError::Schema { found: 3 }));
+        for (method, error) in [("100.5", "percentile"), ("\"most\"", "invalid type")] {
+            let bad = good.replace("99.99", method);
+            let refused = CalibrationTable::parse(&bad).unwrap_err();
+            assert!(refused.to_string().contains(error), "{refused}");
+        }
+        let bad = good.replace("percentile", "entropy");
+        assert!(matches!(CalibrationTable::parse(&bad), Err(TableError::Json { .. })));
         let table = CalibrationTable::parse(&good).unwrap();
+        assert_eq!(table.method, Method::Percentile(99.99));
         assert!(table.check_source("ab").is_ok());
         assert!(matches!(table.check_source("cd"), Err(TableError::Source { .. })));
     }

@@ -6,7 +6,9 @@ use std::panic::Location;
 
 use crate::dim::show;
 use crate::graph::{Attribute, Data, Layout, Node, Weight};
-use crate::taps::{AMAX, AMAX_CENTERED_K, AMAX_COLUMNS, AMAX_K, AMAX_Q, AMAX_ROWS, AMAX_V, VALUE};
+use crate::taps::{
+    ABOVE, AMAX, AMAX_CENTERED_K, AMAX_COLUMNS, AMAX_K, AMAX_Q, AMAX_ROWS, AMAX_V, ROUNDING, VALUE,
+};
 use crate::{
     BuildError, BuildErrors, DType, Dim, Graph, Initializer, Port, Precision, Scope, Taps, Value,
 };
@@ -153,9 +155,9 @@ impl<'c> GraphBuilder<'c> {
     /// The largest magnitudes that the linear layer at `path` meets in `x` `[.., in]` and in `weight`
     /// `[out, in]`.
     pub(crate) fn tap_amax(&self, path: &str, x: Value<'_>, weight: Value<'_>) {
-        if self.state.borrow().taps == Taps::Amax {
+        if self.measures() {
             let last = x.shape().len().saturating_sub(1);
-            self.output(&format!("{AMAX}{path}"), x.amax(&[last]), DType::F32);
+            self.tap_tensor(&format!("{AMAX}{path}"), x, &[last]);
             self.output(&format!("{AMAX_ROWS}{path}"), weight.amax(&[0]), DType::F32);
             self.output(&format!("{AMAX_COLUMNS}{path}"), weight.amax(&[1]), DType::F32);
         }
@@ -164,9 +166,9 @@ impl<'c> GraphBuilder<'c> {
     /// The largest magnitudes of the queries, keys and values `[1, heads, n, d]` of the attention at
     /// `path`.
     pub(crate) fn tap_attention_amax(&self, path: &str, qkv: [Value<'_>; 3]) {
-        if self.state.borrow().taps == Taps::Amax {
+        if self.measures() {
             for (prefix, x) in [AMAX_Q, AMAX_K, AMAX_V].into_iter().zip(qkv) {
-                self.output(&format!("{prefix}{path}"), x.amax(&[1, 3]), DType::F32);
+                self.tap_tensor(&format!("{prefix}{path}"), x, &[1, 3]);
             }
         }
     }
@@ -174,10 +176,27 @@ impl<'c> GraphBuilder<'c> {
     /// The largest magnitudes of the keys `[1, heads, n, d]` of the self attention at `path`, less
     /// their mean over tokens, which is taken in f32.
     pub(crate) fn tap_centered_keys(&self, path: &str, keys: Value<'_>) {
-        if self.state.borrow().taps == Taps::Amax {
+        if self.measures() {
             let amax = keys.to_f32().centered(2).amax(&[1, 3]);
             self.output(&format!("{AMAX_CENTERED_K}{path}"), amax, DType::F32);
         }
+    }
+
+    /// What an FP8 scale of `x`, whose axes `channels` are not tokens, is chosen from.
+    fn tap_tensor(&self, name: &str, x: Value<'_>, channels: &[usize]) {
+        self.output(name, x.amax(channels), DType::F32);
+        if self.state.borrow().taps == Taps::Statistics {
+            // Layers side by side read one tensor: its sums are computed once.
+            let key = x.port().map(|port| port.name).unwrap_or_default();
+            let above = self.once(&format!("above {key}"), || x.above());
+            let rounding = self.once(&format!("rounding {key}"), || x.rounding());
+            self.output(&format!("{ABOVE}{name}"), above, DType::F32);
+            self.output(&format!("{ROUNDING}{name}"), rounding, DType::F32);
+        }
+    }
+
+    fn measures(&self) -> bool {
+        matches!(self.state.borrow().taps, Taps::Amax | Taps::Statistics)
     }
 
     /// Remembers that `x` are real values of an E4M3 tensor.

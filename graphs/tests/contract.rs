@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bernini_graphs::config::{TextEncoderConfig, TransformerConfig, VaeConfig};
 use bernini_graphs::models::{Configs, build};
 use bernini_graphs::taps::{
-    AMAX, AMAX_CENTERED_K, AMAX_COLUMNS, AMAX_K, AMAX_Q, AMAX_ROWS, AMAX_V,
+    ABOVE, AMAX, AMAX_CENTERED_K, AMAX_COLUMNS, AMAX_K, AMAX_Q, AMAX_ROWS, AMAX_V, EDGES, ROUNDING,
+    STEPS, edges, is_tap,
 };
 use bernini_graphs::{
     BuildError, DType, Dim, ExternalData, Fp8AttentionScales, Fp8Policy, Fp8Scales, Graph,
@@ -179,6 +180,41 @@ fn whatever_the_policy_is_asked_about_has_its_amax() {
             }
         }
     }
+}
+
+#[test]
+fn statistics_say_more_of_every_activation_with_amax_and_are_made_once_a_tensor() {
+    let shapes = asked(Submodule::Transformer);
+    for precision in [Precision::F32, Precision::Bf16] {
+        let [amax, more] = [Taps::Amax, Taps::Statistics].map(|taps| {
+            build(Submodule::Transformer, &release(), &shapes, precision, taps).unwrap()
+        });
+        let of_weights =
+            |name: &&str| name.starts_with(AMAX_ROWS) || name.starts_with(AMAX_COLUMNS);
+        let amax: BTreeSet<_> = amax.outputs.iter().map(|port| port.name.as_str()).collect();
+        let activations = amax.iter().filter(|name| is_tap(name) && !of_weights(name));
+        let mut expected = amax.clone();
+        let added: Vec<_> = activations
+            .flat_map(|tap| [(format!("{ABOVE}{tap}"), EDGES), (format!("{ROUNDING}{tap}"), STEPS)])
+            .collect();
+        // Per block: eight linear layers, two attentions; and the layers around the blocks.
+        assert!(added.len() >= 2 * 40 * (8 + 2 * 3), "{}", added.len());
+        expected.extend(added.iter().map(|(name, _)| name.as_str()));
+        let found: BTreeSet<_> = more.outputs.iter().map(|port| port.name.as_str()).collect();
+        assert_eq!(found, expected);
+        for (name, size) in &added {
+            let port = more.outputs.iter().find(|port| port.name == *name).unwrap();
+            assert_eq!((port.dtype, &port.shape[..]), (DType::F32, &[Dim::from(*size)][..]));
+            assert!(is_tap(name), "{name}");
+        }
+        // to_q, to_k and to_v of a self attention read one tensor.
+        let signs = more.nodes.iter().filter(|node| node.op == "Sign").count();
+        let tensors = added.len() / 2 - 2 * 40;
+        assert_eq!(signs, 2 * tensors);
+    }
+    let edges = edges();
+    assert!(edges[0] < 0.0 && edges.windows(2).all(|pair| pair[0] < pair[1]));
+    assert_eq!((edges[1], edges[3], edges[EDGES - 1]), (1.0 / 4096.0, 1.0 / 2048.0, 32768.0));
 }
 
 #[test]

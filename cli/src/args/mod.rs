@@ -41,7 +41,7 @@ pub enum Command {
     Export(ExportArgs),
     /// Compile an export into TensorRT engines for this machine's GPU
     Build(BuildArgs),
-    /// Measure what FP8 scales are made from, by running cases on an export with --taps amax
+    /// Measure what FP8 scales are made from, by running cases on a tapped export
     Calibrate(Box<CalibrateArgs>),
     /// Find what can run in FP8 within an error budget, and write the policy
     Search(Box<SearchArgs>),
@@ -168,8 +168,12 @@ pub enum Precision {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Taps {
+    /// Every named intermediate value
     Values,
+    /// The largest magnitudes that `calibrate` makes FP8 scales from
     Amax,
+    /// Those, and what `calibrate --method percentile` and `mse` choose from
+    Statistics,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail};
-use bernini_calibration::CalibrationTable;
 use bernini_calibration::balance::Balance;
+use bernini_calibration::{CalibrationTable, Method};
 use bernini_graphs::Submodule;
 use bernini_graphs::manifest::{PortEntry, Variant};
 use bernini_runner::backend::{Backend, OnnxRuntime, TensorRt, TensorRtOptions, check_engines};
 use bernini_runner::calibrate::{
-    Calibrating, Centering, Measurements, is_tapped, measures_centered_keys,
+    Calibrating, Centering, Measurements, has_statistics, is_tapped, measures_centered_keys,
 };
 use bernini_runner::package::{Folder, Package};
 use bernini_runner::pipeline::Pipeline;
@@ -29,6 +29,7 @@ use crate::progress::Progress;
 struct Report {
     table: PathBuf,
     cases: Vec<String>,
+    method: Method,
     /// Submodule → linear layers in the table.
     layers: BTreeMap<String, usize>,
     /// Submodule → attentions in the table.
@@ -37,28 +38,41 @@ struct Report {
     balanced: BTreeMap<String, usize>,
     /// Submodule → attention whose keys are centred → share of the noise in its scores that is left.
     centered: BTreeMap<String, BTreeMap<String, f32>>,
+    /// Expert → guidance branch → tensors of which it met the largest magnitude.
+    branches: BTreeMap<String, BTreeMap<String, usize>>,
     /// Submodules with layers to measure that no case ran.
     not_run: Vec<String>,
 }
 
 pub fn calibrate(
-    CalibrateArgs { run: args, balance, center_keys }: &CalibrateArgs,
+    CalibrateArgs { run: args, flags: choice }: &CalibrateArgs,
     interrupted: &AtomicBool,
 ) -> anyhow::Result<Outcome> {
     let flags = &args.flags;
     let settings = settings(args)?;
     let folder = Folder::open(&flags.folder)?;
-    let measured = tapped(&folder, is_tapped);
-    if measured.is_empty() {
+    let tapped = stems(&folder, is_tapped);
+    if tapped.is_empty() {
         bail!(
             "{}: no amax outputs; make them with `bernini export CKPT -o EXPORT --taps amax`",
             flags.folder.display()
         );
     }
-    if *center_keys && tapped(&folder, measures_centered_keys).is_empty() {
+    if choice.center_keys && stems(&folder, measures_centered_keys).is_empty() {
         bail!(
             "{}: --center-keys: its graphs do not measure centred keys; make them anew with \
              `bernini export CKPT -o EXPORT --taps amax`",
+            flags.folder.display()
+        );
+    }
+    let method = choice.method();
+    let chosen_from = stems(&folder, has_statistics);
+    if let Some(stem) = tapped.iter().find(|stem| !chosen_from.contains(stem))
+        && method != Method::Amax
+    {
+        bail!(
+            "{}: {stem}: expected statistics for this --method, found amax alone; make them with \
+             `bernini export CKPT -o EXPORT --taps statistics`",
             flags.folder.display()
         );
     }
@@ -79,18 +93,17 @@ pub fn calibrate(
         run.with_context(|| case_name(index, jobs.len()))?;
     }
     let cases = jobs.iter().map(|(request, plan)| describe(request, plan)).collect();
-    let centered = if *center_keys { measurements.center_keys() } else { Centering::new() };
-    let table = measurements.table(&source, cases, *balance)?;
+    let centered = if choice.center_keys { measurements.center_keys() } else { Centering::new() };
+    let table = measurements.table(&source, cases, method, choice.balance)?;
     publish(&flags.output, &serde_json::to_string_pretty(&table)?)?;
-    report(flags, table, centered, measured)
+    report(flags, table, centered, tapped)
 }
 
-/// Stems of the submodules whose outputs are such that `measures`.
-fn tapped(folder: &Folder, measures: fn(&[PortEntry]) -> bool) -> Vec<String> {
-    let tapped = |submodule: &Submodule| {
-        folder.submodule(*submodule).is_some_and(|entry| measures(entry.outputs))
-    };
-    Submodule::ALL.iter().filter(|s| tapped(s)).map(|s| s.stem().into()).collect()
+/// Stems of the submodules whose outputs are of that kind.
+fn stems(folder: &Folder, kind: fn(&[PortEntry]) -> bool) -> Vec<String> {
+    let is_kind =
+        |submodule: &Submodule| folder.submodule(*submodule).is_some_and(|e| kind(e.outputs));
+    Submodule::ALL.into_iter().filter(is_kind).map(|s| s.stem().into()).collect()
 }
 
 /// Checks every request before any runs; the frames of each go to a folder of its own.
@@ -155,15 +168,26 @@ fn report(
     let balanced = table.balance.iter();
     let balanced = balanced.map(|(stem, all)| (stem.clone(), all.values().filter(changed).count()));
     let balanced = balanced.collect();
+    let branches = table.branches.iter().map(|(stem, all)| (stem.clone(), counted(all))).collect();
     let attentions = table.attention.into_iter().map(|(stem, all)| (stem, all.len())).collect();
-    let (output, cases) = (flags.output.clone(), table.cases);
+    let (output, cases, method) = (flags.output.clone(), table.cases, table.method);
     let centered = centered.into_iter().map(|(expert, all)| (expert.stem().into(), all)).collect();
-    let report = Report { table: output, cases, layers, attentions, balanced, centered, not_run };
+    let report = Report {
+        table: output,
+        cases,
+        method,
+        layers,
+        attentions,
+        balanced,
+        centered,
+        branches,
+        not_run,
+    };
     if flags.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
         return Ok(Outcome::Done);
     }
-    println!("{}: measured on", report.table.display());
+    println!("{}: scales by {}, measured on", report.table.display(), report.method);
     report.cases.iter().for_each(|case| println!("  {case}"));
     for (stem, layers) in &report.layers {
         let attentions = report.attentions.get(stem).copied().unwrap_or_default();
@@ -175,6 +199,10 @@ fn report(
         println!(
             "{stem:<28} {layers:>6} linear layers {attentions:>6} attentions{balanced}{centered}"
         );
+    }
+    for (stem, branches) in &report.branches {
+        let each: Vec<_> = branches.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        println!("{stem:<28} largest magnitudes by branch: {}", each.join(", "));
     }
     if !report.not_run.is_empty() {
         println!("not run, so not in the table: {}", report.not_run.join(", "));
@@ -189,4 +217,16 @@ fn noise_left(centered: &BTreeMap<String, f32>) -> String {
     let percent = |share: Option<f32>| 100.0 * share.unwrap_or_default();
     let (least, most) = (percent(least), percent(most));
     format!(", {} with centred keys ({least:.0}–{most:.0} % of the noise left)", centered.len())
+}
+
+/// Branch → tensors of which it met the largest magnitude.
+fn counted(tensors: &BTreeMap<String, BTreeMap<String, f32>>) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for branches in tensors.values() {
+        let largest = branches.iter().max_by(|(_, a), (_, b)| a.total_cmp(b));
+        if let Some((branch, _)) = largest {
+            *counts.entry(branch.clone()).or_default() += 1;
+        }
+    }
+    counts
 }

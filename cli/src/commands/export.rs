@@ -30,6 +30,7 @@ pub fn export(args: &ExportArgs, interrupted: &AtomicBool) -> anyhow::Result<Out
             None => Taps::None,
             Some(args::Taps::Values) => Taps::Values,
             Some(args::Taps::Amax) => Taps::Amax,
+            Some(args::Taps::Statistics) => Taps::Statistics,
         },
         only: (!args.only.is_empty()).then(|| args.only.clone()),
         ..ExportOptions::new(&args.checkpoint, &args.output, precision)

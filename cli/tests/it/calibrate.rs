@@ -29,6 +29,12 @@ fn a_table_is_measured_and_an_fp8_export_takes_it() {
     let attentions = serde_json::json!({"transformer": 4, "transformer_2": 4});
     assert_eq!(report["attentions"], attentions);
     assert_eq!(report["balanced"], serde_json::json!({}));
+    assert_eq!(report["method"], "amax");
+    let branches = report["branches"]["transformer_2"].as_object().unwrap();
+    // Without sources a step has two branches; each linear layer and attention has met both.
+    assert!(branches.keys().all(|b| ["none+negative", "none+positive"].contains(&b.as_str())));
+    let met: u64 = branches.values().map(|count| count.as_u64().unwrap()).sum();
+    assert_eq!(Some(met), report["layers"]["transformer_2"].as_u64().map(|n| n + 3 * 4));
     assert_eq!(report["not_run"], serde_json::json!([]));
     let left: Vec<_> = fs::read_dir(table.parent().unwrap()).unwrap().collect();
     assert_eq!(left.len(), 1, "{left:?}");
@@ -39,6 +45,33 @@ fn a_table_is_measured_and_an_fp8_export_takes_it() {
     let report = succeed(&[&fp8[..], &measured].concat());
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
     assert_eq!((&report["uncalibrated"], &report["policy"]), (&false.into(), &"all-fp8".into()));
+}
+
+#[test]
+fn a_method_chooses_from_statistics_and_the_table_says_which() {
+    let (checkpoint, tapped) = (TINY.path("checkpoint"), TINY.path("statistics"));
+    succeed(&["export", text(&checkpoint), "-o", text(&tapped), "--taps", "statistics"]);
+    let largest = |name: &str, more: &[&str]| {
+        let table = TINY.path(name);
+        let result = calibrate(text(&tapped), text(&table), &[more, &["--json"]].concat());
+        let error = String::from_utf8_lossy(&result.stderr);
+        assert!(result.status.success(), "{error}");
+        let report: serde_json::Value = serde_json::from_slice(&result.stdout).unwrap();
+        let table: serde_json::Value =
+            serde_json::from_str(&fs::read_to_string(&table).unwrap()).unwrap();
+        assert_eq!(table["method"], report["method"]);
+        let input = &table["submodules"]["transformer"]["blocks.0.ffn.net.2"]["input"];
+        (report["method"].clone(), input.as_f64().unwrap())
+    };
+    let (name, amax) = largest("by_amax.json", &[]);
+    assert_eq!(name, "amax");
+    let (name, percentile) = largest("by_percentile.json", &["--method", "percentile"]);
+    assert!(name == serde_json::json!({"percentile": 99.99}) && percentile < amax, "{name}");
+    let lower = ["--method", "percentile", "--percentile", "90"];
+    let (name, lower) = largest("by_lower_percentile.json", &lower);
+    assert!(name == serde_json::json!({"percentile": 90.0}) && lower < percentile, "{name}");
+    let (name, mse) = largest("by_mse.json", &["--method", "mse"]);
+    assert!(name == "mse" && (amax..2.0 * amax).contains(&mse), "{name}: {amax} {mse}");
 }
 
 #[test]
@@ -120,12 +153,23 @@ fn what_cannot_be_measured_is_refused_with_what_to_do() {
         (&[][..], "bernini export CKPT -o EXPORT --taps amax"),
         (&["--use_pe"], "--use_pe goes with `bernini run` only"),
         (&["--report", "x.json"], "--report goes with `bernini run` only"),
+        (&["--method", "entropy"], "[possible values: amax, percentile, mse]"),
+        (&["--percentile", "99"], "--percentile goes with --method percentile only"),
+        (&["--method", "mse", "--percentile", "99"], "goes with --method percentile only"),
+        (&["--method", "percentile", "--percentile", "100.1"], "above 0 and up to 100"),
+        (&["--method", "percentile", "--percentile", "nan"], "above 0 and up to 100"),
     ] {
         let result = calibrate(text(&plain), text(&table), more);
         let error = String::from_utf8_lossy(&result.stderr);
         assert_eq!(result.status.code(), Some(2), "{error}");
         assert!(error.contains(message), "{error}");
     }
+    let (checkpoint, tapped) = (TINY.path("checkpoint"), TINY.path("amax_only"));
+    succeed(&["export", text(&checkpoint), "-o", text(&tapped), "--taps", "amax"]);
+    let result = calibrate(text(&tapped), text(&table), &["--method", "mse"]);
+    let error = String::from_utf8_lossy(&result.stderr);
+    assert_eq!(result.status.code(), Some(2), "{error}");
+    assert!(error.contains("bernini export CKPT -o EXPORT --taps statistics"), "{error}");
     let missing = call(&["calibrate", text(&plain), "--prompt", "cat"]);
     assert!(String::from_utf8_lossy(&missing.stderr).contains("--output <TABLE>"));
     assert!(!table.exists());

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bernini_calibration::{Amax, CalibrationTable, Policy, TABLE_SCHEMA};
+use bernini_calibration::{Amax, CalibrationTable, Method, Policy, TABLE_SCHEMA};
 use bernini_exporter::checkpoint::StoredType;
 use bernini_exporter::synth::{self, Blueprint, SynthTensor, SynthWeights, Values};
 use bernini_exporter::{
@@ -154,9 +154,11 @@ fn fp8_wants_scales_of_this_checkpoint_for_every_layer() {
         schema: TABLE_SCHEMA,
         source: source.into(),
         cases: vec![],
+        method: Method::Amax,
         submodules,
         attention: BTreeMap::new(),
         balance: BTreeMap::new(),
+        branches: BTreeMap::new(),
     };
     let of = |policy, table, precision| ExportOptions {
         policy: Policy::named(policy).unwrap(),

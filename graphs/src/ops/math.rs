@@ -48,6 +48,18 @@ impl<'g> Value<'g> {
         self.unary("Exp", &[])
     }
 
+    /// 1, 0 or -1.
+    #[track_caller]
+    pub(crate) fn sign(self) -> Self {
+        self.unary("Sign", &[])
+    }
+
+    /// Magnitude.
+    #[track_caller]
+    pub(crate) fn abs(self) -> Self {
+        self.unary("Abs", &[])
+    }
+
     /// Square root.
     #[track_caller]
     pub fn sqrt(self) -> Self {
@@ -134,7 +146,7 @@ impl<'g> Value<'g> {
         let reduced = (0..shape.len()).filter(|axis| !kept.contains(axis));
         let axes: Vec<i64> = reduced.map(|axis| axis as i64).collect();
         let axes = integers(self.g, &axes);
-        let magnitudes = self.unary("Abs", &[]);
+        let magnitudes = self.abs();
         let keepdims = ("keepdims", Attribute::Int(0));
         self.g.node("ReduceMax", &[magnitudes, axes], &[keepdims], |p| {
             Ok((p[0].dtype, kept.iter().map(|&axis| shape[axis].clone()).collect()))

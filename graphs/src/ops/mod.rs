@@ -4,6 +4,7 @@ mod conv;
 mod fp8;
 mod math;
 mod shape;
+mod statistics;
 
 pub use conv::Conv3d;
 pub(crate) use conv::ones;

@@ -16,6 +16,7 @@ pub use onnxruntime::{OnnxRuntime, library as onnxruntime_library};
 pub use overlay::Overlay;
 pub use tensorrt::{EngineError, TensorRt, TensorRtOptions, check_engines};
 
+use crate::guidance::Branch;
 use crate::memory::MemoryError;
 use crate::package::{Folder, Package};
 use crate::request::{Plan, Request, RequestError};
@@ -40,6 +41,11 @@ pub trait Backend {
     /// The tensor where sessions read it without a copy: for what is fed in again and again.
     fn resident(&self, tensor: Tensor) -> Result<Tensor, BackendError> {
         Ok(tensor)
+    }
+
+    /// Hears which guidance branch the next runs of an expert belong to.
+    fn begin_branch(&self, branch: Branch) {
+        let _ = branch;
     }
 
     /// What a GPU did since this was last asked, if there is one.

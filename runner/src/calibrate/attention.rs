@@ -4,7 +4,9 @@ use bernini_calibration::balance::{Balance, exponents, scaled};
 use bernini_calibration::{Amax, CalibrationTable};
 use bernini_graphs::Submodule;
 
-use super::{Store, larger, largest};
+use super::measurements::Store;
+use super::met::{larger, largest};
+use super::taps::{Attention, Linear};
 
 /// The factors of one attention, and what its layers meet behind them.
 pub struct Choice {
@@ -20,24 +22,26 @@ pub struct Choice {
 }
 
 impl Choice {
-    /// For the attention at `path` of `expert`, whose queries, keys and values met `qkv`; `None`
-    /// where a layer beside it was not measured.
+    /// For the attention at `path` of `expert`, and what it met; `None` where a layer beside it was
+    /// not measured.
     pub fn new(
         store: &Store,
         expert: Submodule,
         path: &str,
-        [q, k, v]: &[Vec<f32>; 3],
+        attention: &Attention,
     ) -> Option<Self> {
+        let [q, _, v] = attention.qkv.each_ref().map(|met| &met.amax[..]);
+        let k = &attention.keys(store.centers_keys(expert, path))[..];
         let measured = |submodule: Submodule, layer: &str| {
             store.linears.get(&submodule)?.get(&format!("{path}.{layer}"))
         };
-        let [out, _, columns] = measured(expert, "to_out.0")?;
+        let Linear { input: out, columns, .. } = measured(expert, "to_out.0")?;
         let mut sources =
             Submodule::ALL.into_iter().filter(|s| s.component() == expert.component());
         let source = sources.find(|s| measured(*s, "to_v").is_some())?;
-        let [_, rows, _] = measured(source, "to_v")?;
+        let Linear { rows, .. } = measured(source, "to_v")?;
         // Self attention rotates its queries and keys, which cached keys do not know of.
-        let rotated = (source == expert).then_some(store.head_dim);
+        let rotated = (source == expert).then_some(attention.head_dim);
         let queries = match rotated {
             Some(head_dim) => exponents(&by_pair(q, head_dim), &by_pair(k, head_dim)),
             None => exponents(q, k),
@@ -50,7 +54,7 @@ impl Choice {
             qkv: [up(q, &queries), down(k, &queries), up(v, &values)],
             source,
             to_v: up(rows, &values),
-            to_out: (up(out, &values), down(columns, &values)),
+            to_out: (up(&out.amax, &values), down(columns, &values)),
             balance: Balance {
                 queries: match rotated {
                     Some(head_dim) => interleaved(&queries, head_dim),
@@ -101,11 +105,11 @@ fn interleaved(channels: &[i8], head_dim: usize) -> Vec<i8> {
 
 #[cfg(test)]
 mod tests {
-    use bernini_calibration::AttentionAmax;
+    use bernini_calibration::{AttentionAmax, Method};
 
     use super::*;
     use crate::calibrate::Measurements;
-    use crate::calibrate::tests::run;
+    use crate::calibrate::measurements::tests::run;
 
     /// Heads of four channels, two of them, of which the first is far from even.
     const Q: [f32; 8] = [1.0, 2.0, 4.0, 2.0, 3.0, 3.0, 3.0, 3.0];
@@ -137,10 +141,10 @@ mod tests {
                 ("amax_columns.a.to_v", &[8], &one),
             ],
         );
-        let plain = measurements.table("", vec![], false).unwrap();
+        let plain = measurements.table("", vec![], Method::Amax, false).unwrap();
         assert!(plain.balance.is_empty());
         assert_eq!(plain.amax("transformer", "a.to_out.0").unwrap().input, 8.0);
-        measurements.table("", vec![], true).unwrap()
+        measurements.table("", vec![], Method::Amax, true).unwrap()
     }
 
     #[test]

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use bernini_calibration::CalibrationTable;
 use bernini_calibration::centering::{WORTH_IT, noise_left};
 use bernini_graphs::Submodule;
 
-use super::{Largest, Store};
+use super::measurements::Store;
 
 /// Expert → path of an attention with centred keys → share of the noise in its scores that is left.
 pub type Centering = BTreeMap<Submodule, BTreeMap<String, f32>>;
@@ -14,10 +13,10 @@ pub type Centering = BTreeMap<Submodule, BTreeMap<String, f32>>;
 /// The attentions whose keys are worth centring.
 pub fn choose(store: &Store) -> Centering {
     let mut chosen = Centering::new();
-    for (&expert, attentions) in &store.centered_keys {
-        for (path, [centered]) in attentions {
-            let met = store.attentions.get(&expert).and_then(|all| all.get(path));
-            let left = met.map_or(f32::NAN, |[q, k, _]| noise_left(q, k, centered));
+    for (&expert, attentions) in &store.attentions {
+        for (path, met) in attentions.iter().filter(|(_, met)| !met.centered_keys.is_empty()) {
+            let [q, k, _] = met.qkv.each_ref().map(|met| &met.amax[..]);
+            let left = noise_left(q, k, &met.centered_keys);
             if left <= WORTH_IT {
                 chosen.entry(expert).or_default().insert(path.clone(), left);
             }
@@ -26,36 +25,13 @@ pub fn choose(store: &Store) -> Centering {
     chosen
 }
 
-/// What all attentions met, with centred keys where that is chosen.
-pub fn attentions(store: &Store) -> Largest<3> {
-    let mut attentions = store.attentions.clone();
-    for (expert, chosen) in &store.center_keys {
-        for path in chosen.keys() {
-            let met = attentions.get_mut(expert).and_then(|all| all.get_mut(path));
-            let centered = store.centered_keys.get(expert).and_then(|all| all.get(path));
-            if let (Some([_, k, _]), Some([centered])) = (met, centered) {
-                k.clone_from(centered);
-            }
-        }
-    }
-    attentions
-}
-
-/// Notes in `table` where keys are centred.
-pub fn mark(table: &mut CalibrationTable, store: &Store) {
-    for (expert, chosen) in &store.center_keys {
-        let attentions = table.attention.get_mut(expert.stem()).into_iter().flatten();
-        for (path, amax) in attentions {
-            amax.center_keys = chosen.contains_key(path);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use bernini_calibration::Method;
+
     use super::*;
     use crate::calibrate::Measurements;
-    use crate::calibrate::tests::run;
+    use crate::calibrate::measurements::tests::run;
 
     /// Two runs of an attention whose keys are less by `common` once centred, and of one that has no
     /// centred keys.
@@ -82,7 +58,7 @@ mod tests {
     #[test]
     fn keys_are_centred_on_request_where_it_pays() {
         let amax = |measurements: &Measurements, path| {
-            let table = measurements.table("", vec![], false).unwrap();
+            let table = measurements.table("", vec![], Method::Amax, false).unwrap();
             let amax = table.attention("transformer_2", path).unwrap();
             (amax.k, amax.center_keys)
         };
@@ -92,7 +68,11 @@ mod tests {
         let left = chosen[&Submodule::Transformer2]["a"];
         assert!((left - (53.0f32 / 148.0).sqrt()).abs() < 1e-6, "{left}");
         assert_eq!(chosen[&Submodule::Transformer2].len(), 1);
-        assert_eq!(amax(&measurements, "a"), (7.0, true));
+        assert_eq!(
+            amax(&measurements, "a"),
+            (12.0, true),
+            "saturates neither with its mean nor without"
+        );
         assert_eq!(amax(&measurements, "b"), (12.0, false));
 
         let little = measured(2.0);

@@ -1,5 +1,7 @@
 //! One forward of the DiT: which sources and which text the target attends to.
 
+use std::fmt;
+
 /// Which clean sources are appended to the noisy tokens (S in ε(S, c) of G.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceSet {
@@ -56,6 +58,25 @@ impl SourceSet {
             (Self::Videos, _, 0) => Self::All,
             (set, ..) => set,
         }
+    }
+}
+
+impl fmt::Display for Branch {
+    /// Sources and text, such as `first_video+positive`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sources = match self.sources {
+            SourceSet::None => "none",
+            SourceSet::FirstVideo => "first_video",
+            SourceSet::Videos => "videos",
+            SourceSet::Images => "images",
+            SourceSet::All => "all",
+        };
+        let context = match self.context {
+            Context::Negative => "negative",
+            Context::Positive => "positive",
+            Context::Planned => "planned",
+        };
+        write!(f, "{sources}+{context}")
     }
 }
 

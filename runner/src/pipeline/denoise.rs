@@ -48,9 +48,10 @@ impl Run<'_> {
                 let timestep = scheduler.timesteps()[i];
                 let packed = pack(&latents);
                 let mut predictions = vec![];
-                for branch in 0..branches.len() {
+                for (index, branch) in branches.iter().enumerate() {
                     self.check_interrupt()?;
-                    predictions.push(forwards.run(self, branch, &packed, timestep)?);
+                    self.pipeline.backend.begin_branch(*branch);
+                    predictions.push(forwards.run(self, index, &packed, timestep)?);
                     self.progress.advance();
                 }
                 let start = Instant::now();
