@@ -2,6 +2,7 @@
 #include "contract.h"
 #include "log.h"
 #include "plugin.h"
+#include "sdpa.h"
 
 #include <cstring>
 #include <stdexcept>
@@ -48,6 +49,17 @@ Attributes attributes_of(PluginFieldCollection const& collection) {
     return attributes;
 }
 
+// Makes cuDNN's plans for the sizes of all profiles, so that no run waits for them.
+void prepare(Attributes const& attributes, PluginFieldCollection const& collection) {
+    for (int32_t i = 0; i < collection.nbFields; ++i) {
+        PluginField const& field = collection.fields[i];
+        if (std::strcmp(field.name, kSIZES) != 0 || !field.data) continue;
+        auto const* pairs = static_cast<int32_t const*>(field.data);
+        for (int32_t pair = 0; pair + 1 < field.length; pair += 2)
+            Sdpa::find(attributes.heads, Sizes{pairs[pair], pairs[pair + 1]});
+    }
+}
+
 class Creator final : public IPluginCreatorV3One {
 public:
     Creator() : fields_(fields_of(kNONE)) {
@@ -56,9 +68,12 @@ public:
     }
 
     IPluginV3* createPlugin(
-        char const*, PluginFieldCollection const* fields, TensorRTPhase) noexcept override {
-        return logged<IPluginV3*>(
-            nullptr, [&] { return new Fp8Attention(attributes_of(*fields)); });
+        char const*, PluginFieldCollection const* fields, TensorRTPhase phase) noexcept override {
+        return logged<IPluginV3*>(nullptr, [&] {
+            Attributes const attributes = attributes_of(*fields);
+            if (phase == TensorRTPhase::kRUNTIME) prepare(attributes, *fields);
+            return new Fp8Attention(attributes);
+        });
     }
     PluginFieldCollection const* getFieldNames() noexcept override { return &collection_; }
     char const* getPluginName() const noexcept override { return kNAME; }

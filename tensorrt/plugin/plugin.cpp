@@ -5,6 +5,7 @@
 #include "quantize.h"
 #include "sdpa.h"
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 
@@ -26,6 +27,10 @@ Sizes sizes_of(Attributes const& attributes, Desc const* inputs, int32_t count, 
 
 Sizes largest(Attributes const& attributes, DynamicPluginTensorDesc const* inputs, int32_t count) {
     return sizes_of(attributes, inputs, count, [](auto const& input) { return input.max; });
+}
+
+Sizes usual(Attributes const& attributes, DynamicPluginTensorDesc const* inputs, int32_t count) {
+    return sizes_of(attributes, inputs, count, [](auto const& input) { return input.opt; });
 }
 
 Sizes current(Attributes const& attributes, PluginTensorDesc const* inputs, int32_t count) {
@@ -60,7 +65,7 @@ void run(Attributes const& attributes, Sizes const& sizes, void const* const* in
     quantize(q, k, v, attributes.heads, attributes.eps, values, scalars, stream);
     if (char const* error = launch_error())
         throw std::runtime_error(std::string("CUDA: launch the quantising kernels: ") + error);
-    // onShapeChange has made the plan, so it is only looked up here.
+    // Loading or onShapeChange has made the plan, so it is only looked up here.
     Sdpa::find(attributes.heads, sizes)
         ->run(q.codes, k.codes, v.codes, output, scalars, base + workspace.cudnn, stream);
 }
@@ -80,9 +85,21 @@ std::array<PluginField, 8> fields_of(Attributes const& attributes) {
         number("v_scale", attributes.v_scale), number("out_scale", attributes.out_scale)};
 }
 
-Fp8Attention::Fp8Attention(Attributes const& attributes)
-    : attributes_(attributes), fields_(fields_of(attributes_)),
-      collection_{static_cast<int32_t>(fields_.size()), fields_.data()} {}
+void ProfileSizes::add(Sizes const& sizes) {
+    std::lock_guard<std::mutex> const lock(mutex_);
+    if (std::find(sizes_.begin(), sizes_.end(), sizes) == sizes_.end()) sizes_.push_back(sizes);
+}
+
+std::vector<int32_t> ProfileSizes::pairs() const {
+    std::lock_guard<std::mutex> const lock(mutex_);
+    std::vector<int32_t> pairs;
+    for (Sizes const& sizes : sizes_)
+        for (int64_t size : {sizes.queries, sizes.keys}) pairs.push_back(static_cast<int32_t>(size));
+    return pairs;
+}
+
+Fp8Attention::Fp8Attention(Attributes const& attributes, std::shared_ptr<ProfileSizes> sizes)
+    : attributes_(attributes), sizes_(std::move(sizes)), collection_{} {}
 
 IPluginCapability* Fp8Attention::getCapabilityInterface(PluginCapabilityType type) noexcept {
     switch (type) {
@@ -94,12 +111,23 @@ IPluginCapability* Fp8Attention::getCapabilityInterface(PluginCapabilityType typ
 }
 
 IPluginV3* Fp8Attention::clone() noexcept {
-    return logged<IPluginV3*>(nullptr, [&] { return new Fp8Attention(attributes_); });
+    return logged<IPluginV3*>(nullptr, [&] { return new Fp8Attention(attributes_, sizes_); });
 }
 
 IPluginV3* Fp8Attention::attachToContext(IPluginResourceContext*) noexcept { return clone(); }
 
-PluginFieldCollection const* Fp8Attention::getFieldsToSerialize() noexcept { return &collection_; }
+PluginFieldCollection const* Fp8Attention::getFieldsToSerialize() noexcept {
+    return logged<PluginFieldCollection const*>(nullptr, [&] {
+        auto const fields = fields_of(attributes_);
+        fields_.assign(fields.begin(), fields.end());
+        pairs_ = sizes_->pairs();
+        if (!pairs_.empty())
+            fields_.emplace_back(kSIZES, pairs_.data(), PluginFieldType::kINT32,
+                static_cast<int32_t>(pairs_.size()));
+        collection_ = {static_cast<int32_t>(fields_.size()), fields_.data()};
+        return &collection_;
+    });
+}
 
 int32_t Fp8Attention::getOutputDataTypes(
     DataType* outputs, int32_t, DataType const*, int32_t) const noexcept {
@@ -124,6 +152,7 @@ int32_t Fp8Attention::configurePlugin(DynamicPluginTensorDesc const* inputs, int
     DynamicPluginTensorDesc const*, int32_t) noexcept {
     return logged(kFAILED, [&] {
         largest(attributes_, inputs, input_count);
+        sizes_->add(usual(attributes_, inputs, input_count));
         return kDONE;
     });
 }

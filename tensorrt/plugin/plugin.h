@@ -12,6 +12,9 @@
 // only, else 0) the mean over all tokens of every channel, in f32, is subtracted from k before it is
 // rounded, which softmax does not see; there is no padding, so every row is a token. Probabilities
 // exp(s − max) are rounded as 448 × p; the output is Σ p v / Σ p in f32, rounded with out_scale.
+//
+// A plan also says, in a field called sizes, which pairs (S, T) its profiles were made for: cuDNN's
+// plans for them are made while the engine is loaded.
 #ifndef BERNINI_PLUGIN_PLUGIN_H
 #define BERNINI_PLUGIN_PLUGIN_H
 
@@ -20,22 +23,38 @@
 #include <NvInferRuntime.h>
 
 #include <array>
+#include <memory>
+#include <mutex>
+#include <vector>
 
 namespace bernini {
 
 constexpr char const* kNAME = "Fp8Attention";
 constexpr char const* kVERSION = "2";
 constexpr char const* kNAMESPACE = "bernini";
+constexpr char const* kSIZES = "sizes";  // field of a plan, not of the ONNX node
 
 // The attributes as TensorRT's fields, pointing into `attributes`.
 std::array<nvinfer1::PluginField, 8> fields_of(Attributes const& attributes);
+
+// Pairs of queries and keys of all profiles; all clones of one node share them.
+class ProfileSizes {
+public:
+    void add(Sizes const& sizes);
+    std::vector<int32_t> pairs() const;
+
+private:
+    mutable std::mutex mutex_;
+    std::vector<Sizes> sizes_;
+};
 
 class Fp8Attention final : public nvinfer1::IPluginV3,
                            public nvinfer1::IPluginV3OneCore,
                            public nvinfer1::IPluginV3OneBuild,
                            public nvinfer1::IPluginV3OneRuntime {
 public:
-    explicit Fp8Attention(Attributes const& attributes);
+    explicit Fp8Attention(Attributes const& attributes,
+        std::shared_ptr<ProfileSizes> sizes = std::make_shared<ProfileSizes>());
 
     nvinfer1::IPluginCapability* getCapabilityInterface(
         nvinfer1::PluginCapabilityType type) noexcept override;
@@ -72,7 +91,9 @@ public:
 
 private:
     Attributes attributes_;
-    std::array<nvinfer1::PluginField, 8> fields_;
+    std::shared_ptr<ProfileSizes> sizes_;
+    std::vector<int32_t> pairs_;  // of sizes_, kept for TensorRT to read
+    std::vector<nvinfer1::PluginField> fields_;
     nvinfer1::PluginFieldCollection collection_;
 };
 
