@@ -2,8 +2,9 @@
 //! it, and the longest part of that order which keeps the budget.
 //!
 //! Roundings of different groups are independent, so their errors add as squares: of groups that
-//! save equal work the one with the smaller square comes first. That sum only says where to look;
-//! what counts is measured on all groups at once.
+//! save equal work the one with the smaller square comes first, and those that would take a step
+//! beyond the budget come after those that do not, as every expert spends the budget of its own
+//! steps. That sum only says where to look; what counts is measured on all groups at once.
 
 pub use crate::groups::{Group, groups};
 
@@ -30,13 +31,24 @@ pub fn worst(errors: &[f64]) -> f64 {
     errors.iter().map(|&x| if x.is_nan() { f64::INFINITY } else { x }).fold(0.0, f64::max)
 }
 
-/// Puts first what saves the most work for the square of its error.
-pub fn order(groups: &mut [Sensitivity]) {
+/// Puts first what saves the most work for the square of its error, and of that what keeps `budget`
+/// with what is before it; gives the number of the latter.
+pub fn order(groups: &mut Vec<Sensitivity>, budget: f64) -> usize {
     let cost = |group: &Sensitivity| match group.flops {
         flops if flops > 0.0 => group.error().powi(2) / flops,
         _ => f64::INFINITY,
     };
     groups.sort_by(|a, b| cost(a).total_cmp(&cost(b)));
+    let (mut within, mut beyond) = (vec![], vec![]);
+    for group in groups.drain(..) {
+        within.push(group);
+        if predicted(&within) > budget {
+            beyond.extend(within.pop());
+        }
+    }
+    let fitting = within.len();
+    groups.extend(within.into_iter().chain(beyond));
+    fitting
 }
 
 /// The error of the worst step with all of `groups` in FP8, if their roundings are independent.
@@ -92,16 +104,31 @@ mod tests {
 
     #[test]
     fn what_saves_more_for_its_error_comes_first_and_what_saves_nothing_last() {
-        let mut groups = [
+        let mut groups = vec![
             sensitivity(0.0, &[0.001]),
             sensitivity(1.0, &[0.02]),
             sensitivity(8.0, &[0.04]),
             sensitivity(8.0, &[f64::NAN]),
         ];
-        order(&mut groups);
+        order(&mut groups, f64::INFINITY);
         let flops: Vec<_> = groups.iter().map(|group| group.flops).collect();
         assert_eq!(flops[..2], [8.0, 1.0]);
         assert_eq!(groups[0].error(), 0.04);
+    }
+
+    #[test]
+    fn a_group_that_is_too_much_for_its_steps_does_not_keep_back_those_of_others() {
+        let mut groups = vec![
+            sensitivity(8.0, &[0.04, 0.0]),
+            sensitivity(7.0, &[0.05, 0.0]),
+            sensitivity(6.0, &[0.0, 0.05]),
+            sensitivity(5.0, &[0.0, 0.07]),
+            sensitivity(1.0, &[0.03, 0.0]),
+        ];
+        assert_eq!(order(&mut groups, 0.06), 3);
+        let flops: Vec<_> = groups.iter().map(|group| group.flops).collect();
+        assert_eq!(flops, [8.0, 6.0, 1.0, 7.0, 5.0]);
+        assert_eq!(order(&mut groups, 0.01), 0);
     }
 
     #[test]

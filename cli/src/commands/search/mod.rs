@@ -138,13 +138,10 @@ fn frontier(
         let errors = candidates.errors(export, &reference)?;
         ordered.push(Sensitivity { group, errors, flops });
     }
-    search::order(&mut ordered);
+    let fitting = search::order(&mut ordered, budget);
     let count = ordered.len();
     let measured = RefCell::new(BTreeMap::from([(count, all)]));
-    let guess = match all <= budget {
-        true => count,
-        false => (1..=count).rev().find(|&n| predicted(&ordered[..n]) <= budget).unwrap_or(0),
-    };
+    let guess = if all <= budget { count } else { fitting };
     let chosen = most_within(count, guess, budget, |n| -> anyhow::Result<f64> {
         if let Some(&error) = measured.borrow().get(&n) {
             return Ok(error);

@@ -144,8 +144,8 @@ pub enum EngineError {
     /// No room for an engine.
     #[error(
         "{submodule}: no room on the GPU: it needs {} for weights and {} for activations, and {} \
-         would fit once idle engines are unloaded; build FP8 engines or a smaller workload, or \
-         raise --vram-limit",
+         would fit once idle engines are unloaded; build FP8 engines or a smaller workload, stop \
+         other programs on the GPU, or raise --vram-limit",
         gib(*weights), gib(*activations), gib(*fits)
     )]
     OutOfMemory {
