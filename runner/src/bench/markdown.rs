@@ -28,7 +28,9 @@ impl BenchReport {
             "of the roofline | PyTorch, ms |\n|---|---:|---:|---:|---:|---:|---:|---:|\n",
         );
         self.timings.iter().for_each(|timing| timing_row(&mut text, timing));
-        text.push_str("\n| submodule, first time | load s | first run ms |\n|---|---:|---:|\n");
+        if self.timings.iter().any(|timing| timing.cold.is_some()) {
+            text.push_str("\n| submodule, first time | load s | first run ms |\n|---|---:|---:|\n");
+        }
         self.timings.iter().for_each(|timing| cold_row(&mut text, timing));
         self.gpu(&mut text);
         self.timings.iter().for_each(|timing| kinds(&mut text, timing));
@@ -239,6 +241,14 @@ mod tests {
         ] {
             assert!(text.contains(row), "no {row:?} in {text}");
         }
+    }
+
+    #[test]
+    fn a_table_without_rows_is_left_out() {
+        let mut report = report();
+        assert!(report.markdown().contains("first time"));
+        report.timings.iter_mut().for_each(|timing| timing.cold = None);
+        assert!(!report.markdown().contains("first time"));
     }
 
     #[test]
