@@ -25,7 +25,9 @@ case=(--prompt "A lighthouse at dusk." --task_type t2v --guidance_mode t2v "${si
 "$bernini" synth --preset "$preset" --layout renderer "${weights[@]}" -o CKPT
 "$bernini" export CKPT -o amax --taps amax
 "$bernini" calibrate amax "${case[@]}" -o table.json
-"$bernini" calibrate amax "${case[@]}" -o balanced.json --balance
+if [[ " ${options[*]} " == *" re-balanced "* ]]; then
+  "$bernini" calibrate amax "${case[@]}" -o balanced.json --balance
+fi
 rm -r amax
 "$bernini" export CKPT -o f32 --taps values
 "$bernini" search f32 CKPT --calibration table.json "${case[@]}" -o searched.json \
