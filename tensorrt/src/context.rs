@@ -4,7 +4,7 @@ use std::{ffi::CString, sync::Arc};
 
 use crate::{
     EngineTensor, Error,
-    cuda::{Buffer, Stream},
+    cuda::{Buffer, Graph, Stream},
     engine::Engine,
     profiler::Profiler,
     result::{Handle, c_index, c_name},
@@ -19,13 +19,24 @@ const ACTIVATIONS: &str = "activation memory";
 pub struct Context {
     // Waited for before anything that it uses is destroyed.
     running: Running,
+    readiness: Readiness,
     handle: Handle<sys::Context>,
     slots: Vec<Slot>,
     memory: Option<Arc<Buffer>>,
     profile: usize,
-    /// Whether all buffers were checked since the last change of a shape, buffer or profile.
-    checked: bool,
     engine: Engine,
+}
+
+/// What is known of the next run since the last change of a shape, buffer or profile.
+enum Readiness {
+    /// Buffers may be missing or too small.
+    Changed,
+    /// The last run was the same. TensorRT wants one such before a run is recorded.
+    Ran,
+    /// Runs are the same and on one stream, and were recorded.
+    Recorded(Graph, Stream),
+    /// Some layer cannot be recorded.
+    Unrecordable,
 }
 
 /// One tensor of the engine and the bytes that it uses.
@@ -47,7 +58,9 @@ impl Drop for Running {
 
 // SAFETY: TensorRT's objects belong to no thread: "accesses to an object from different threads must
 // be serialized by the client" (NVIDIA, How TensorRT Works, Threading). A context is changed through
-// `&mut` only and is not `Sync`, so moving it serialises them. The rest of the struct is `Send`.
+// `&mut` only and is not `Sync`, so moving it serialises them. The same holds for a CUDA graph, which
+// "must not be accessed concurrently" (CUDA Driver API, Graph object thread safety). The rest of the
+// struct is `Send`.
 unsafe impl Send for Context {}
 
 impl Context {
@@ -64,14 +77,14 @@ impl Context {
             }
         })?;
         let engine = engine.clone();
-        let running = Running(None);
-        Ok(Self { running, handle, slots, memory: None, profile: 0, checked: false, engine })
+        let (running, readiness) = (Running(None), Readiness::Changed);
+        Ok(Self { running, readiness, handle, slots, memory: None, profile: 0, engine })
     }
 
     /// Chooses a profile (0 at first) and waits for it; forgets every input shape.
     pub fn set_profile(&mut self, profile: usize, stream: &Stream) -> Result<(), Error> {
         let (index, raw) = (c_index(profile)?, stream.bind()?.cast());
-        self.checked = false;
+        self.readiness = Readiness::Changed;
         self.engine.tensorrt().call("choose a profile", |shim, error| {
             // SAFETY: the context is alive, and so is the stream until it was waited for below.
             unsafe { (shim.context_set_profile)(self.get(), index, raw, error) }.then_some(())
@@ -86,7 +99,7 @@ impl Context {
     pub fn set_memory(&mut self, memory: Arc<Buffer>) -> Result<(), Error> {
         fits(ACTIVATIONS, self.engine.activation_bytes(self.profile), memory.len() as u64)?;
         let previous = self.memory.replace(memory);
-        self.checked = false;
+        self.readiness = Readiness::Changed;
         self.pass_memory();
         drop(previous);
         Ok(())
@@ -95,7 +108,7 @@ impl Context {
     /// Lets go of the activation memory; the next run needs it anew.
     pub fn release_memory(&mut self) {
         self.memory = None;
-        self.checked = false;
+        self.readiness = Readiness::Changed;
     }
 
     fn pass_memory(&self) {
@@ -112,7 +125,7 @@ impl Context {
     pub fn set_shape(&mut self, name: &str, shape: &[i64]) -> Result<(), Error> {
         let (slot, dims) = (self.slot("input", name)?, sys::Dims::new(shape)?);
         let name = &self.slots[slot].name;
-        self.checked = false;
+        self.readiness = Readiness::Changed;
         self.engine.tensorrt().call("set an input's shape", |shim, _| {
             // SAFETY: context and name are alive; the shape is copied.
             unsafe { (shim.context_set_shape)(self.get(), name.as_ptr(), &dims) }.then_some(())
@@ -151,24 +164,45 @@ impl Context {
             unsafe { (shim.context_bind)(self.get(), name.as_ptr(), address) }.then_some(())
         })?;
         self.slots[slot].bound = Some((buffer, offset));
-        self.checked = false;
+        self.readiness = Readiness::Changed;
         Ok(())
     }
 
     /// Lets go of every bound buffer; the next run needs them anew.
     pub fn release_tensors(&mut self) {
         self.slots.iter_mut().for_each(|slot| slot.bound = None);
-        self.checked = false;
+        self.readiness = Readiness::Changed;
     }
 
     /// Queues one run on the stream. Every tensor must be bound with room for its current shape.
+    /// From the second run without a change on, runs are queued as one CUDA graph.
     pub fn enqueue(&mut self, stream: &Stream) -> Result<(), Error> {
-        if !self.checked {
-            self.check()?;
-            self.checked = true;
-        }
-        let raw = stream.bind()?.cast();
         self.running.0 = Some(stream.clone());
+        match &self.readiness {
+            Readiness::Changed => {
+                self.check()?;
+                self.queue(stream)?;
+                self.readiness = Readiness::Ran;
+            }
+            Readiness::Ran => {
+                let graph = stream.record_graph(|| self.queue(stream))?;
+                self.readiness = graph.map_or(Readiness::Unrecordable, |graph| {
+                    Readiness::Recorded(graph, stream.clone())
+                });
+                return self.enqueue(stream);
+            }
+            Readiness::Recorded(graph, recorded) if recorded == stream => {
+                // SAFETY: the context, its engine, memory and buffers are alive, and freed only
+                // after the GPU was waited for; any change of them drops the graph.
+                unsafe { graph.launch() }?;
+            }
+            Readiness::Recorded(..) | Readiness::Unrecordable => self.queue(stream)?,
+        }
+        Ok(())
+    }
+
+    fn queue(&self, stream: &Stream) -> Result<(), Error> {
+        let raw = stream.bind()?.cast();
         self.engine.tensorrt().call("run an engine", |shim, error| {
             // SAFETY: the context, its engine, memory and buffers are alive; buffers are freed only
             // after the GPU was waited for, and every tensor fits its buffer.
@@ -179,12 +213,15 @@ impl Context {
     /// Runs once with TensorRT's profiler and returns each layer's name and milliseconds.
     pub fn profile_layers(&mut self, stream: &Stream) -> Result<Vec<(String, f32)>, Error> {
         let profiler = Profiler::new(self.engine.tensorrt())?;
+        // What a graph runs is not profiled.
+        self.readiness = Readiness::Changed;
         let set = self.engine.tensorrt().shim().context_set_profiler;
         // SAFETY: the context is alive; the profiler is taken off again below, before it is dropped.
         unsafe { set(self.get(), profiler.get()) };
         let run = self.enqueue(stream).and_then(|()| stream.synchronize());
         // SAFETY: the context is alive.
         unsafe { set(self.get(), std::ptr::null_mut()) };
+        self.readiness = Readiness::Changed;
         run.map(|()| profiler.layers())
     }
 

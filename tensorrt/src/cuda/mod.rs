@@ -4,12 +4,14 @@
 //! current on the calling thread.
 
 mod device;
+mod graph;
 mod host;
 mod memory;
 mod primary;
 mod stream;
 
 pub use device::{Device, Memory};
+pub(crate) use graph::Graph;
 pub use host::HostBuffer;
 pub use memory::Buffer;
 pub(crate) use primary::require_driver;

@@ -30,6 +30,13 @@ struct Staging {
     used: usize,
 }
 
+impl PartialEq for Stream {
+    /// Whether both are the same queue.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
 impl Stream {
     pub(super) fn new(primary: &Primary) -> Result<Self, Error> {
         let stream = match primary.bind()? {
@@ -128,6 +135,11 @@ impl Stream {
         // SAFETY: the range was checked; buffers are freed after the context was waited for.
         let queued = unsafe { result::memset_d8_async(address, 0, bytes, self.bind()?) };
         queued.map_err(failed("zero"))
+    }
+
+    /// The driver's stream, if there is a GPU.
+    pub(super) fn driver(&self) -> Option<&Arc<CudaStream>> {
+        self.0.stream.as_ref()
     }
 
     /// The driver's stream, its context current on this thread.

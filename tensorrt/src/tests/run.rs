@@ -26,8 +26,39 @@ fn a_ready_context_runs() {
     assert_eq!(context.shape("y"), Ok(vec![2, 5]));
     fake::events();
     context.enqueue(&stream()).expect("runs");
-    context.enqueue(&stream()).expect("runs again");
-    assert_eq!(fake::events(), ["enqueue", "enqueue"]);
+    assert_eq!(fake::events(), ["enqueue"]);
+}
+
+#[test]
+fn runs_without_a_change_are_recorded_once() {
+    let (mut context, stream, other) = (ready(), stream(), stream());
+    let mut queued = |change: &dyn Fn(&mut Context)| {
+        change(&mut context);
+        fake::events();
+        (0..4).for_each(|_| context.enqueue(&stream).expect("runs"));
+        fake::events().iter().filter(|event| *event == "enqueue").count()
+    };
+    assert_eq!(queued(&|_| {}), 2, "a run and a record");
+    assert_eq!(queued(&|_| {}), 0, "the record serves");
+    assert_eq!(queued(&|context| context.bind("x", buffer(0x1000, 24), 0).expect("bound")), 2);
+    assert_eq!(queued(&|context| context.set_shape("x", &[1, 3]).expect("a shape")), 2);
+    assert_eq!(queued(&|context| context.set_memory(buffer(0x100, 100)).expect("enough")), 2);
+    assert_eq!(queued(&|context| drop(context.profile_layers(&stream).expect("layers"))), 2);
+    context.enqueue(&other).expect("runs");
+    assert_eq!(fake::events(), ["enqueue"], "another stream has no part in the record");
+}
+
+#[test]
+fn what_cannot_be_recorded_runs_all_the_same() {
+    let (mut context, stream) = (ready(), stream());
+    context.enqueue(&stream).expect("runs");
+    fake::refuse("context_enqueue", "no", "");
+    fake::events();
+    context.enqueue(&stream).expect_err("refused in the record, and then as a run");
+    fake::allow();
+    context.enqueue(&stream).expect("runs");
+    context.enqueue(&stream).expect("runs");
+    assert_eq!(fake::events(), ["enqueue"; 4], "the record is tried once");
 }
 
 #[test]
