@@ -162,8 +162,9 @@ fn mode(variant: Variant, available: Available) -> GuidanceMode {
     }
 }
 
-/// The planner with preset v1: prefixes once, then the target alone; one branch without sources,
-/// two with (D.5, D.9).
+/// The planner with preset v1 (D.5, D.9): prefixes once, those of the negative prompt and, with
+/// sources, of the prompt without them, too; then the target alone, in the branches that the flow
+/// head is guided by, whose rows are one batch; and once more for the contexts.
 fn planner(shape: &Shape, configs: &PlannerConfigs) -> Result<Vec<Job>, GeometryError> {
     let (head_dim, window) = (configs.vision.head_dim(), configs.vision.window_size);
     let sources: Vec<Grid> =
@@ -173,16 +174,17 @@ fn planner(shape: &Shape, configs: &PlannerConfigs) -> Result<Vec<Job>, Geometry
         let sizes = [("frames", grid.t), ("frame_tokens", grid.h * grid.w), ("windows", windows)];
         Job::new(Submodule::Vision, &sizes, 1)
     });
-    let (target, batch) = (seen(shape.target)?.tokens(), if sources.is_empty() { 1 } else { 2 });
+    let (target, guided) = (seen(shape.target)?.tokens(), if sources.is_empty() { 1 } else { 2 });
     let prefix = PROMPT + sources.iter().map(|grid| grid.tokens()).sum::<usize>();
-    let pass = |tokens, past, runs| {
+    let pass = |batch, tokens, past, runs| {
         let sizes = [("batch", batch), ("tokens", tokens), ("past", past)];
         Job::new(Submodule::PlannerLm, &sizes, runs)
     };
-    let rows = [("rows", target.div_ceil(REVEALS))];
+    let rows = [("rows", guided * target.div_ceil(REVEALS))];
     let others = [
-        pass(prefix, 0, 1),
-        pass(target, prefix, REVEALS + 1),
+        pass(guided + 1, prefix, 0, 1),
+        pass(guided, target, prefix, REVEALS),
+        pass(1, target, prefix, 1),
         Job::new(Submodule::PredVit, &rows, REVEALS),
         Job::new(Submodule::FlowHead, &rows, REVEALS * HEAD_STEPS),
         Job::new(Submodule::ProjGen, &[("tokens", prefix + target)], 1),
