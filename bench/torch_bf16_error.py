@@ -1,6 +1,6 @@
 """How far PyTorch's own bf16 is from f32 on a synthetic checkpoint: the yardstick for bf16 engines.
 
-    python3 bench/torch_bf16_error.py CKPT errors.json
+    python3 bench/torch_bf16_error.py CKPT errors.json [transformer text_encoder …]
 
 CKPT is a package of `bernini synth --preset slim` or full. Every submodule runs twice on the same
 inputs of mean 0 and variance 1, in f32 (no TF32) and in bf16, at the sizes of a 240x192 clip of nine
@@ -67,8 +67,11 @@ def transformer(checkpoint):
     from diffusers import WanTransformer3DModel
 
     config = {key: value for key, value in checkpoint.config("transformer_config.json").items() if key[0] != "_"}
-    model = WanTransformer3DModel(**config).to(DEVICE).eval()
-    model.load_state_dict(checkpoint.tensors("diff_dec.transformer."))
+    # 40 layers in f32 leave no room for another copy.
+    with torch.device("meta"):
+        model = WanTransformer3DModel(**config).eval()
+    model.load_state_dict(checkpoint.tensors("diff_dec.transformer."), assign=True)
+    model.rope = type(model.rope)(*(config[key] for key in ("attention_head_dim", "patch_size", "rope_max_seq_len"))).to(DEVICE)
     frames, height, width = TOKENS
     latents = randn(1, config["in_channels"], frames, 2 * height, 2 * width)
     inputs = [latents, torch.tensor([500.0], device=DEVICE), randn(1, CONTEXT, config["text_dim"])]
@@ -229,10 +232,12 @@ PARTS = {
 
 
 @torch.no_grad()
-def main(folder, output):
+def main(folder, output, *only):
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     checkpoint, errors = Checkpoint(folder), {}
     for name, part in PARTS.items():
+        if only and name not in only:
+            continue
         torch.manual_seed(0)
         try:
             exact, short = (x.double() for x in part(checkpoint))

@@ -210,19 +210,38 @@ impl Context {
         })
     }
 
-    /// Runs once with TensorRT's profiler and returns each layer's name and milliseconds.
-    pub fn profile_layers(&mut self, stream: &Stream) -> Result<Vec<(String, f32)>, Error> {
+    /// Runs once with TensorRT's profiler and returns each layer's name and milliseconds. Another
+    /// context does it: TensorRT 10.6 crashes where one is profiled that was recorded.
+    pub fn profile_layers(&self, stream: &Stream) -> Result<Vec<(String, f32)>, Error> {
+        let mut twin = self.twin(stream)?;
+        // The first run of a context also sets it up.
+        twin.enqueue(stream)?;
         let profiler = Profiler::new(self.engine.tensorrt())?;
-        // What a graph runs is not profiled.
-        self.readiness = Readiness::Changed;
         let set = self.engine.tensorrt().shim().context_set_profiler;
         // SAFETY: the context is alive; the profiler is taken off again below, before it is dropped.
-        unsafe { set(self.get(), profiler.get()) };
-        let run = self.enqueue(stream).and_then(|()| stream.synchronize());
+        unsafe { set(twin.get(), profiler.get()) };
+        let run = twin.queue(stream).and_then(|()| stream.synchronize());
         // SAFETY: the context is alive.
-        unsafe { set(self.get(), std::ptr::null_mut()) };
-        self.readiness = Readiness::Changed;
+        unsafe { set(twin.get(), std::ptr::null_mut()) };
         run.map(|()| profiler.layers())
+    }
+
+    /// A context that runs the same on the same buffers.
+    fn twin(&self, stream: &Stream) -> Result<Self, Error> {
+        let mut twin = Self::new(&self.engine)?;
+        twin.set_profile(self.profile, stream)?;
+        if let Some(memory) = &self.memory {
+            twin.set_memory(Arc::clone(memory))?;
+        }
+        for slot in &self.slots {
+            if slot.tensor.input {
+                twin.set_shape(&slot.tensor.name, &self.shape_of(slot)?)?;
+            }
+            if let Some((buffer, offset)) = &slot.bound {
+                twin.bind(&slot.tensor.name, Arc::clone(buffer), *offset)?;
+            }
+        }
+        Ok(twin)
     }
 
     /// Every tensor has a buffer with room for its shape, and so have the activations.

@@ -16,7 +16,7 @@ use crate::{DType, Dim, GraphBuilder, Scope, Value, concat};
 struct Given<'g> {
     /// `[batch, 1, 1, tokens, head_dim / 2]` each.
     rope: (Value<'g>, Value<'g>),
-    /// `[batch, 1, 1, tokens, past + tokens]`.
+    /// `[batch, 1, queries of a group · tokens, past + tokens]`.
     bias: Value<'g>,
     /// `[layers, batch, kv_heads, past, head_dim]` each.
     past: (Value<'g>, Value<'g>),
@@ -37,9 +37,10 @@ pub fn planner_lm(g: &GraphBuilder<'_>, c: &PlannerConfig) {
     let past_keys = g.input(PAST_KEYS, compute, &cached);
     let past_values = g.input(PAST_VALUES, compute, &cached);
     let bias = g.input(BIAS, DType::F32, &[batch, one, tokens.clone(), &past + &tokens]);
+    let shared = c.num_attention_heads / c.num_key_value_heads;
     let given = Given {
         rope: (rope[0], rope[1]),
-        bias: bias.to_compute().rearrange("b one n m -> b one 1 n m", &[]),
+        bias: concat(2, &vec![bias.to_compute(); shared]),
         past: (past_keys, past_values),
     };
 
@@ -77,15 +78,15 @@ fn self_attention<'g>(
     let q = rotate_half(grouped("q_proj", c.num_attention_heads), cos, sin);
     let k = rotate_half(grouped("k_proj", groups), cos, sin);
     let v = grouped("v_proj", groups);
-    let own = |x: Value<'g>| x.rearrange("b g r n d -> b (g r) n d", &[]);
-    let (k, v) = (own(k), own(v));
-    let seen = |past: Value<'g>, x: Value<'g>| {
-        concat(2, &[past.index(layer), x]).rearrange("b g m d -> b g 1 m d", &[])
-    };
+    // The queries of a group are rows of one head: TensorRT fuses attention of rank 4 only.
+    let rows = |x: Value<'g>| x.rearrange("b g r n d -> b g (r n) d", &[]);
+    let (q, k, v) = (rows(q), rows(k), rows(v));
+    let seen = |past: Value<'g>, x: Value<'g>| concat(2, &[past.index(layer), x]);
     let (keys, values) = (seen(given.past.0, k), seen(given.past.1, v));
     let scale = (d as f32).sqrt().recip();
     let y = attention(q, keys, values, Some(scale), Some(given.bias));
-    let y = y.rearrange("b g r n d -> b n (g r d)", &[]);
+    let queries = [("r", (c.num_attention_heads / groups).into())];
+    let y = y.rearrange("b g (r n) d -> b n (g r d)", &queries);
     (s.linear_no_bias("o_proj", y, c.hidden_size), k, v)
 }
 

@@ -1,6 +1,7 @@
 //! The planner as a whole: sources and prompt in, rows of the renderer's contexts out (spec D).
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use bernini_graphs::Submodule;
 use bernini_graphs::models::PlannerConfigs;
@@ -133,6 +134,9 @@ impl<'a> Planner<'a> {
             !brief.sources.is_empty(),
             settings.reference_schedule,
         );
+        let (seed, unused) = (settings.seed, brief.target.placeholder.tokens());
+        // Millions of draws: made while the prefixes run.
+        let rng = thread::spawn(move || after_packing(seed, unused));
         let branches = self.branches(brief, &guidance.branches)?;
         let guided: Vec<_> = guidance.branches.iter().map(|&b| branches.index(b)).collect();
         let mut prefix = self.prefix(brief, &branches)?;
@@ -141,12 +145,12 @@ impl<'a> Planner<'a> {
         let tokens = brief.target.visual.grid.tokens();
         let (steps, shift) = (settings.vit_denoising_step, self.configs.flow_head.shift);
         let sampler = Sampler { schedule: FlowSchedule::new(steps, shift), guidance };
-        let mut rng = after_packing(settings.seed, brief.target.placeholder.tokens());
         let mut target = self.mask_token.rows(&vec![0; tokens])?;
         let mut embeds = self.language_model.target_embeds(guided.len(), &target)?;
-        let order = reveal_order(settings.seed, tokens);
+        let order = reveal_order(seed, tokens);
         let reveals: Vec<_> = RevealSteps::new(order, settings.planning_step).collect();
         let most = reveals.iter().map(Vec::len).max().unwrap_or(0);
+        let mut rng = rng.join().expect("invariant: drawing does not panic");
         for reveal in reveals {
             if interrupted.load(Ordering::Relaxed) {
                 return Err(PlannerError::Interrupted);

@@ -94,7 +94,7 @@ impl Binding {
     }
 
     /// One run, timed layer by layer in milliseconds.
-    pub(super) fn layers(&mut self, stream: &Stream) -> Result<Vec<(String, f32)>, Error> {
+    pub(super) fn layers(&self, stream: &Stream) -> Result<Vec<(String, f32)>, Error> {
         self.context.profile_layers(stream)
     }
 
