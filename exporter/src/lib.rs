@@ -19,6 +19,7 @@ mod cast;
 pub mod checkpoint;
 mod export;
 mod inspect;
+mod magnitudes;
 mod meter;
 mod output;
 mod precision;

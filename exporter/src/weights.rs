@@ -10,12 +10,13 @@ use std::thread;
 
 use bernini_calibration::balance::Fold;
 use bernini_graphs::manifest::FileEntry;
-use bernini_graphs::{DType, Graph, Layout, Weight};
+use bernini_graphs::{DType, Graph, Layout, Magnitudes, Weight};
 use rayon::prelude::*;
 
 use crate::cast::{bytes_of, cast};
 use crate::checkpoint::{ComponentTensors, StoredType, Tensor};
 use crate::export::ExportError;
+use crate::magnitudes::Largest;
 use crate::output::{PartialFile, Progress, at};
 use crate::rearrange::{rearrange, unit};
 
@@ -79,7 +80,8 @@ impl WeightsPlan {
 
     /// A file that holds `tensor` alone, behind `start` bytes that someone else writes.
     pub fn table(tensor: &str, dtype: DType, elements: u64, start: u64) -> Self {
-        let weight = Weight { tensor: tensor.into(), layout: Layout::AsIs, scale: None };
+        let weight =
+            Weight { tensor: tensor.into(), layout: Layout::AsIs, scale: None, magnitudes: None };
         let bytes = start + elements * dtype.bytes() as u64;
         let tensors = vec![PlannedTensor { dtype, elements, weight, fold: None, offset: start }];
         Self { tensors, offsets: BTreeMap::new(), bytes }
@@ -112,10 +114,16 @@ struct Block<'a> {
 
 impl Block<'_> {
     fn convert(&self) -> Result<Vec<u8>, ExportError> {
+        if let Some(side) = self.planned.weight.magnitudes {
+            return self.magnitudes(side);
+        }
         let bytes = self.source.read(self.start, self.count as usize)?;
         let (bytes, dtype) = match &self.planned.fold {
             None => (bytes, self.source.dtype),
-            Some(fold) => (self.folded(bytes, fold)?, StoredType::F32),
+            Some(_) => {
+                let values = self.floats(bytes, self.start as usize)?;
+                (bytes_of(values.into_iter(), f32::to_le_bytes), StoredType::F32)
+            }
         };
         let size = dtype.bytes() as usize;
         let bytes = rearrange(bytes, size, self.planned.weight.layout, &self.source.shape);
@@ -123,15 +131,32 @@ impl Block<'_> {
         cast(bytes, dtype, self.planned.dtype, scale).ok_or_else(|| self.wrong_type())
     }
 
-    /// The elements in f32, times the factors of their rows or columns.
-    fn folded(&self, bytes: Vec<u8>, fold: &Fold) -> Result<Vec<u8>, ExportError> {
+    /// The largest magnitudes of the whole matrix along `side`, f32.
+    fn magnitudes(&self, side: Magnitudes) -> Result<Vec<u8>, ExportError> {
+        let (columns, total) = (self.columns(), self.source.shape.iter().product());
+        let mut largest = Largest::new(side, [total / columns, columns]);
+        for start in (0..total).step_by(BLOCK as usize) {
+            let bytes = self.source.read(start as u64, (total - start).min(BLOCK as usize))?;
+            largest.add(start, &self.floats(bytes, start)?);
+        }
+        Ok(largest.bytes(self.planned.weight.layout))
+    }
+
+    /// Elements of `bytes`, which begin at element `start`, in f32 and times the factors of their rows
+    /// or columns.
+    fn floats(&self, bytes: Vec<u8>, start: usize) -> Result<Vec<f32>, ExportError> {
         let bytes = cast(bytes, self.source.dtype, DType::F32, 1.0);
         let bytes = bytes.ok_or_else(|| self.wrong_type())?;
         let mut values: Vec<f32> =
             bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
-        let columns = self.source.shape.iter().skip(1).product();
-        fold.apply(&mut values, self.start as usize, columns);
-        Ok(bytes_of(values.into_iter(), f32::to_le_bytes))
+        if let Some(fold) = &self.planned.fold {
+            fold.apply(&mut values, start, self.columns());
+        }
+        Ok(values)
+    }
+
+    fn columns(&self) -> usize {
+        self.source.shape.iter().skip(1).product()
     }
 
     fn wrong_type(&self) -> ExportError {
@@ -149,7 +174,10 @@ fn blocks<'a>(
     let mut blocks = vec![];
     for planned in &plan.tensors {
         let Some(source) = tensors.tensors.get(&planned.weight.tensor) else { continue };
-        let unit = unit(planned.weight.layout, &source.shape);
+        let unit = match planned.weight.magnitudes {
+            Some(_) => planned.elements,
+            None => unit(planned.weight.layout, &source.shape),
+        };
         let step = (BLOCK / unit).max(1) * unit;
         let mut start = 0;
         while start < planned.elements {
@@ -295,7 +323,8 @@ mod tests {
     #[test]
     fn large_tensors_begin_on_pages_and_nothing_overlaps() {
         let mut plan = WeightsPlan::default();
-        let weight = Weight { tensor: "x".into(), layout: Layout::AsIs, scale: None };
+        let weight =
+            Weight { tensor: "x".into(), layout: Layout::AsIs, scale: None, magnitudes: None };
         for (name, bytes) in [("a", 6), ("b", 5000), ("c", 64), ("d", 4096)] {
             plan.push(name, DType::Bf16, bytes, weight.clone(), None);
         }

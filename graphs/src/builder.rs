@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::Location;
 
 use crate::dim::show;
-use crate::graph::{Attribute, Data, Layout, Node, Weight};
+use crate::graph::{Attribute, Data, Layout, Magnitudes, Node, Weight};
 use crate::taps::{
     ABOVE, AMAX, AMAX_CENTERED_K, AMAX_COLUMNS, AMAX_K, AMAX_Q, AMAX_ROWS, AMAX_V, ROUNDING, VALUE,
 };
@@ -152,14 +152,24 @@ impl<'c> GraphBuilder<'c> {
         }
     }
 
-    /// The largest magnitudes that the linear layer at `path` meets in `x` `[.., in]` and in `weight`
-    /// `[out, in]`.
-    pub(crate) fn tap_amax(&self, path: &str, x: Value<'_>, weight: Value<'_>) {
+    /// The largest magnitudes that the linear layer at `path` meets in `x` `[.., in]` and in its weight
+    /// `shape` of that layout. The weight's are no work of the graph: TensorRT would keep a second
+    /// copy of it for that.
+    pub(crate) fn tap_amax(&self, path: &str, x: Value<'_>, shape: [usize; 2], layout: Layout) {
         if self.measures() {
             let last = x.shape().len().saturating_sub(1);
             self.tap_tensor(&format!("{AMAX}{path}"), x, &[last]);
-            self.output(&format!("{AMAX_ROWS}{path}"), weight.amax(&[0]), DType::F32);
-            self.output(&format!("{AMAX_COLUMNS}{path}"), weight.amax(&[1]), DType::F32);
+            for (prefix, side, size) in [
+                (AMAX_ROWS, Magnitudes::Rows, shape[0]),
+                (AMAX_COLUMNS, Magnitudes::Columns, shape[1]),
+            ] {
+                let name = format!("{prefix}{path}");
+                let tensor = format!("{path}.weight");
+                let data = Weight { tensor, layout, scale: None, magnitudes: Some(side) };
+                let data = Data::Weight(data);
+                let x = self.initializer(format!("{name}.weight"), DType::F32, &[size], data);
+                self.output(&name, x, DType::F32);
+            }
         }
     }
 
@@ -290,7 +300,7 @@ impl<'c> GraphBuilder<'c> {
         let error = self.contract_error(name, shape);
         self.state.borrow_mut().errors.extend(error);
         self.state.borrow_mut().tensors.insert(name.into());
-        let data = Data::Weight(Weight { tensor: name.into(), layout, scale });
+        let data = Data::Weight(Weight { tensor: name.into(), layout, scale, magnitudes: None });
         let value = self.initializer(name.into(), dtype, view, data);
         self.state.borrow_mut().weights.insert(name.into(), value.id());
         value

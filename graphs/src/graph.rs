@@ -77,6 +77,17 @@ pub struct Weight {
     pub layout: Layout,
     /// Divisor before rounding to E4M3; `None` for every other type.
     pub scale: Option<f32>,
+    /// What of a matrix it is; `None` for all of it.
+    pub magnitudes: Option<Magnitudes>,
+}
+
+/// Largest magnitudes of a matrix in f32, in the order of its layout, instead of its elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Magnitudes {
+    /// One of each row.
+    Rows,
+    /// One of each column.
+    Columns,
 }
 
 /// Where the bytes of an initializer come from.

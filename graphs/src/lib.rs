@@ -43,7 +43,7 @@ pub use builder::{Checkpoint, GraphBuilder};
 pub use dim::Dim;
 pub use dtype::DType;
 pub use error::{BuildError, BuildErrors};
-pub use graph::{Attribute, Data, Graph, Initializer, Layout, Node, Port, Weight};
+pub use graph::{Attribute, Data, Graph, Initializer, Layout, Magnitudes, Node, Port, Weight};
 pub use onnx::{
     DOMAIN, DOMAIN_VERSION, ExternalData, IR_VERSION, Layer, OPSET, OnnxFile, OnnxFileError,
 };

@@ -109,7 +109,7 @@ impl<'g> Scope<'g> {
         let Some(scales) = scales else {
             let weight = self.tensor_as("weight", &shape, &shape, layout);
             if !self.f32 {
-                self.g.tap_amax(&self.path, x, weight);
+                self.g.tap_amax(&self.path, x, shape, layout);
             }
             return x.matmul(weight.transpose_last());
         };
