@@ -35,11 +35,11 @@ class Checkpoint:
     def config(self, path):
         return json.loads((self.folder / path).read_text())
 
-    def tensors(self, prefix):
+    def tensors(self, prefix, containing=""):
         """Tensors below `prefix`, f32, by the rest of their names."""
         found = {}
         for name, path in self.files.items():
-            if name.startswith(prefix):
+            if name.startswith(prefix) and containing in name:
                 with safe_open(path, "pt", device=DEVICE) as file:
                     found[name[len(prefix) :]] = file.get_tensor(name.removeprefix("vae.") if prefix == "vae." else name).float()
         return found
@@ -85,12 +85,35 @@ def transformer(checkpoint):
     return exact, forward(torch.bfloat16)
 
 
+def transformer_context(checkpoint):
+    """Keys and values of every block's cross attention, of an embedded context, in plain torch."""
+    config = checkpoint.config("transformer_config.json")
+    text = checkpoint.tensors("diff_dec.transformer.condition_embedder.text_embedder.")
+    tensors = checkpoint.tensors("diff_dec.transformer.blocks.", ".attn2.")
+
+    def forward(x):
+        def linear(weights, name, y):
+            return F.linear(y, weights[f"{name}.weight"].to(y.dtype), weights[f"{name}.bias"].to(y.dtype))
+
+        x = linear(text, "linear_2", F.gelu(linear(text, "linear_1", x), approximate="tanh"))
+        found = []
+        for layer in range(config["num_layers"]):
+            w = {name.split(".attn2.")[1]: t for name, t in tensors.items() if name.startswith(f"{layer}.attn2.")}
+            k = linear(w, "to_k", x)
+            found += [F.rms_norm(k, k.shape[-1:], w["norm_k.weight"].to(k.dtype), config["eps"]), linear(w, "to_v", x)]
+        return torch.stack(found)
+
+    context = randn(1, CONTEXT, config["text_dim"])
+    return forward(context), forward(context.bfloat16())
+
+
 def text_encoder(checkpoint):
     from transformers import UMT5Config, UMT5EncoderModel
 
     config = UMT5Config(**checkpoint.config("t5_text_encoder/config.json"))
     config.dtype = torch.float32
-    model = UMT5EncoderModel(config).float().to(DEVICE).eval()
+    with torch.device(DEVICE):
+        model = UMT5EncoderModel(config).float().eval()
     missing, _ = model.load_state_dict(checkpoint.tensors("t5_text_encoder."), strict=False)
     assert not [name for name in missing if "embed" not in name], missing
     embeds, mask = randn(1, TEXT, config.d_model), torch.ones(1, TEXT, device=DEVICE, dtype=torch.long)
@@ -143,7 +166,8 @@ def vision(checkpoint):
     from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel
 
     config = Qwen2_5_VLVisionConfig(**checkpoint.config("mllm/config.json")["vision_config"])
-    model = Qwen2_5_VisionTransformerPretrainedModel._from_config(config).float().to(DEVICE).eval()
+    with torch.device(DEVICE):
+        model = Qwen2_5_VisionTransformerPretrainedModel._from_config(config).float().eval()
     model.load_state_dict(checkpoint.tensors("mllm.visual."))
     grid = torch.tensor([[1, 12, 14]], device=DEVICE)
     patches = randn(168, 1176)
@@ -220,6 +244,7 @@ def vae(half):
 
 PARTS = {
     "transformer": transformer,
+    "transformer_context": transformer_context,
     "text_encoder": text_encoder,
     "planner_lm": planner_lm,
     "vision": vision,

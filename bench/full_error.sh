@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Errors of engines of full size: full_error.sh BERNINI RESULTS [PRESET]. Every submodule in bf16
+# against its f32 graph on the CPU, with PyTorch's bf16 beside it; then an expert in FP8 with scales
+# measured on its bf16 engine. An H100 or H200 with 128 GiB of memory and 64 GiB of disk; needs torch,
+# diffusers 0.35.2, transformers, ORT_DYLIB_PATH and the plugin. One package lies in /dev/shm at a time.
+set -euo pipefail
+bench=$(realpath "$(dirname "$0")")
+bernini=$(realpath "${1:?the command bernini}")
+results=$(realpath "${2:?a folder for results}")
+preset=${3:-full}
+memory=$(mktemp -d -p /dev/shm)
+disk=$(mktemp -d)
+trap 'rm -r "$memory" "$disk"' EXIT
+clip=240x192x9
+# What kernels are chosen by changes no error that is looked for here.
+build() { "$bernini" build "$1" -o "$2" --workload "$clip,$clip+$clip" --optimization-level 1; }
+
+# NAME COMPONENTS SUBMODULES PARTS: parts are those of torch_bf16_error.py.
+bf16() {
+  local name=$1 components=$2 submodules=$3
+  shift 3
+  "$bernini" synth --preset "$preset" --only "$components" -o "$memory/ckpt"
+  python3 "$bench/torch_bf16_error.py" "$memory/ckpt" "$results/full-torch-$name.json" "$@"
+  "$bernini" export "$memory/ckpt" -o "$disk/bf16" --precision bf16 --only "$submodules"
+  build "$disk/bf16" "$memory/engines"
+  rm -r "$disk/bf16"
+  "$bernini" export "$memory/ckpt" -o "$disk/f32" --only "$submodules"
+  rm -r "$memory/ckpt"
+  "$bernini" verify "$disk/f32" "$memory/engines" --workload "$clip,$clip+$clip" --level a \
+    -o "$results/full-$name.json" || [ $? = 1 ]
+  rm -r "$disk/f32" "$memory/engines"
+}
+
+vae=vae_encoder_first,vae_encoder_next,vae_decoder_first,vae_decoder_next
+bf16 small connector,flow_head,mask_tokens,vae "pred_vit,proj_gen,flow_head,$vae" \
+  pred_vit proj_gen flow_head vae_encoder vae_decoder
+bf16 vision vision vision vision
+bf16 text-encoder text_encoder text_encoder text_encoder
+bf16 planner-lm planner_lm,mask_tokens planner_lm planner_lm
+
+expert=(--prompt "A lighthouse at dusk." --task_type t2v --guidance_mode t2v --num_frames 9
+  --height 192 --width 240 --num_inference_steps 3 --flow_shift 40)
+submodules=transformer,transformer_context,text_encoder,vae_decoder_first,vae_decoder_next
+renderer() {
+  "$bernini" synth --preset "$preset" --layout renderer --only transformer,text_encoder,vae \
+    -o "$memory/ckpt"
+}
+# All steps of this shift are the first expert's, so the package does without the second.
+renderer
+"$bernini" export "$memory/ckpt" -o "$disk/bf16" --precision bf16 --taps amax --only "$submodules"
+rm -r "$memory/ckpt"
+build "$disk/bf16" "$memory/bf16"
+rm -r "$disk/bf16"
+"$bernini" calibrate "$memory/bf16" "${expert[@]}" -o "$results/full-table.json"
+renderer
+"$bernini" export "$memory/ckpt" -o "$disk/fp8" --precision fp8 --policy all-fp8-attention \
+  --calibration "$results/full-table.json" --only "$submodules"
+rm -r "$memory/ckpt"
+build "$disk/fp8" "$memory/fp8"
+rm -r "$disk/fp8"
+"$bernini" verify "$memory/bf16" "$memory/fp8" "${expert[@]}" --level b \
+  -o "$results/full-expert-steps.json" || [ $? = 1 ]
+renderer
+"$bernini" export "$memory/ckpt" -o "$disk/f32" --only transformer,transformer_context
+rm -r "$memory/ckpt"
+"$bernini" verify "$disk/f32" "$memory/bf16" "$memory/fp8" --workload "$clip" --level a \
+  -o "$results/full-expert.json" || [ $? = 1 ]
