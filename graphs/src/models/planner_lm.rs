@@ -37,10 +37,9 @@ pub fn planner_lm(g: &GraphBuilder<'_>, c: &PlannerConfig) {
     let past_keys = g.input(PAST_KEYS, compute, &cached);
     let past_values = g.input(PAST_VALUES, compute, &cached);
     let bias = g.input(BIAS, DType::F32, &[batch, one, tokens.clone(), &past + &tokens]);
-    let shared = c.num_attention_heads / c.num_key_value_heads;
     let given = Given {
         rope: (rope[0], rope[1]),
-        bias: concat(2, &vec![bias.to_compute(); shared]),
+        bias: concat(2, &vec![bias.to_compute(); queries_of_a_group(c)]),
         past: (past_keys, past_values),
     };
 
@@ -70,6 +69,7 @@ fn self_attention<'g>(
     given: &Given<'g>,
 ) -> (Value<'g>, Value<'g>, Value<'g>) {
     let (groups, d) = (c.num_key_value_heads, c.head_dim());
+    let queries = queries_of_a_group(c);
     let (cos, sin) = given.rope;
     let grouped = |name, heads: usize| {
         let y = s.linear(name, x, heads * d);
@@ -85,9 +85,13 @@ fn self_attention<'g>(
     let (keys, values) = (seen(given.past.0, k), seen(given.past.1, v));
     let scale = (d as f32).sqrt().recip();
     let y = attention(q, keys, values, Some(scale), Some(given.bias));
-    let queries = [("r", (c.num_attention_heads / groups).into())];
-    let y = y.rearrange("b g (r n) d -> b n (g r d)", &queries);
+    let y = y.rearrange("b g (r n) d -> b n (g r d)", &[("r", queries.into())]);
     (s.linear_no_bias("o_proj", y, c.hidden_size), k, v)
+}
+
+/// Heads of queries that one head of keys and values serves.
+fn queries_of_a_group(c: &PlannerConfig) -> usize {
+    c.num_attention_heads / c.num_key_value_heads
 }
 
 /// SwiGLU without biases.
