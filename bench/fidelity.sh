@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes bench/results/fidelity-PRESET.*: every FP8 option of a random checkpoint against f32 on the
 # CPU: fidelity.sh tiny|slim [BERNINI [RESULTS]]. Needs `./x setup`; slim takes 45 GiB where TMPDIR
-# says, 15 GiB of memory and some 40 minutes of two cores.
+# says, 15 GiB of memory and half an hour of two cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 preset=${1:?tiny or slim}
