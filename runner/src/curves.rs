@@ -50,6 +50,12 @@ pub struct Line {
     pub dashed: bool,
 }
 
+impl Line {
+    fn dash(&self) -> &'static str {
+        if self.dashed { " stroke-dasharray='4 3'" } else { "" }
+    }
+}
+
 impl Curves<'_> {
     /// The drawing.
     pub fn svg(&self) -> String {
@@ -114,48 +120,48 @@ impl Curves<'_> {
     }
 
     fn draw(&self, body: &mut String, x: impl Fn(f64) -> f64, y: impl Fn(f64) -> f64) {
-        for (line, paint) in self.lines.iter().zip(self.paints()) {
+        for (line, colour) in self.lines.iter().zip(self.colours()) {
             let points = || line.points.iter().map(|&[at, value]| (x(at), y(value)));
             let path: Vec<_> = points().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
             let _ = writeln!(
                 body,
-                "<polyline points='{}' fill='none' stroke-width='2' {paint}/>",
-                path.join(" ")
+                "<polyline points='{}' fill='none' stroke-width='2' stroke='{colour}'{}/>",
+                path.join(" "),
+                line.dash()
             );
             let name = encode_text(&line.name);
             for ((x, y), [_, value]) in points().zip(&line.points) {
                 let value = self.scale.name(*value);
                 let _ = writeln!(
                     body,
-                    "<circle cx='{x:.1}' cy='{y:.1}' r='2.5' fill='none' {paint}><title>{name}: {value}</title>\
-                     </circle>"
+                    "<circle cx='{x:.1}' cy='{y:.1}' r='2.5' fill='none' stroke='{colour}'>\
+                     <title>{name}: {value}</title></circle>"
                 );
             }
         }
     }
 
-    /// How each line is painted.
-    fn paints(&self) -> Vec<String> {
-        let mut seen: Vec<&str> = vec![];
-        let mut paints = vec![];
+    /// The colour of each line.
+    fn colours(&self) -> Vec<&'static str> {
+        let (mut seen, mut colours) = (vec![], vec![]);
         for line in &self.lines {
             if line.dashed {
-                paints.push("stroke='#8a8f98' stroke-dasharray='4 3'".into());
+                colours.push("#8a8f98");
                 continue;
             }
             let index = seen.iter().position(|name| *name == line.name).unwrap_or(seen.len());
             if index == seen.len() {
-                seen.push(&line.name);
+                seen.push(line.name.as_str());
             }
-            paints.push(format!("stroke='{}'", COLOURS[index.min(COLOURS.len() - 1)]));
+            colours.push(COLOURS[index.min(COLOURS.len() - 1)]);
         }
-        paints
+        colours
     }
 
     /// A line for each name; gives where the drawing ends.
     fn legend(&self, body: &mut String, top: f64) -> f64 {
         let mut named: Vec<&str> = vec![];
-        for (line, paint) in self.lines.iter().zip(self.paints()) {
+        for (line, colour) in self.lines.iter().zip(self.colours()) {
             if named.contains(&line.name.as_str()) {
                 continue;
             }
@@ -166,9 +172,10 @@ impl Curves<'_> {
             let name = encode_text(&name);
             let _ = writeln!(
                 body,
-                "<path d='M{LEFT} {:.1}h28' stroke-width='2' {paint}/>\
+                "<path d='M{LEFT} {:.1}h28' stroke-width='2' stroke='{colour}'{}/>\
                  <text x='{:.1}' y='{:.1}'>{name}</text>",
                 y + 8.0,
+                line.dash(),
                 LEFT + 38.0,
                 y + 12.0
             );

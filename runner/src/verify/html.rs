@@ -251,6 +251,8 @@ mod tests {
         // In the table of options, of outputs, and as a dashed line in both charts.
         assert_eq!(page.matches("class=floor").count(), 2, "{page}");
         assert_eq!(page.matches("stroke-dasharray='4 3'/><text").count(), 2, "{page}");
+        // The line and its name are dashed, the points are not.
+        assert_eq!(page.matches("stroke-dasharray='4 3'").count(), 4, "{page}");
         for chart in [failed.layers_chart(&failed.options[0].modules[0]), failed.steps_chart()] {
             let chart = chart.unwrap();
             for name in ["floor", "good", "other"] {
