@@ -37,6 +37,7 @@ bf16 small connector,flow_head,mask_tokens,vae "pred_vit,proj_gen,flow_head,$vae
 bf16 vision vision vision vision
 bf16 text-encoder text_encoder text_encoder text_encoder
 bf16 planner-lm planner_lm,mask_tokens planner_lm planner_lm
+bf16 contexts transformer transformer_context transformer_context
 
 expert=(--prompt "A lighthouse at dusk." --task_type t2v --guidance_mode t2v --num_frames 9
   --height 192 --width 240 --num_inference_steps 3 --flow_shift 40)
@@ -60,8 +61,10 @@ build "$disk/fp8" "$memory/fp8"
 rm -r "$disk/fp8"
 "$bernini" verify "$memory/bf16" "$memory/fp8" "${expert[@]}" --level b \
   -o "$results/full-expert-steps.json" || [ $? = 1 ]
+# The f32 graph of an expert takes 57 GB of memory.
+rm -r "$memory/bf16"
 renderer
 "$bernini" export "$memory/ckpt" -o "$disk/f32" --only transformer,transformer_context
 rm -r "$memory/ckpt"
-"$bernini" verify "$disk/f32" "$memory/bf16" "$memory/fp8" --workload "$clip" --level a \
+"$bernini" verify "$disk/f32" "$memory/fp8" --workload "$clip" --level a \
   -o "$results/full-expert.json" || [ $? = 1 ]
