@@ -139,7 +139,7 @@ impl<'g> Scope<'g> {
         let axis = x.shape().len().saturating_sub(1);
         let width = x.width();
         let f = x.to_f32();
-        let y = f.div((f * f).mean(axis).shift(eps).sqrt()).cast(x.dtype());
+        let y = f.div((f * f).mean(axis).shift(eps).sqrt()).to_compute();
         let y = y * s.tensor_as("weight", &[width], &[width], layout);
         self.g.enter(&self.path);
         y
