@@ -9,7 +9,8 @@ use crate::rearrange::rearrange;
 pub struct Largest {
     side: Magnitudes,
     columns: usize,
-    found: Vec<f32>,
+    /// Bits of f32 without the sign: they order as the values do, and a NaN is above all.
+    found: Vec<u32>,
 }
 
 impl Largest {
@@ -19,27 +20,39 @@ impl Largest {
             Magnitudes::Rows => rows,
             Magnitudes::Columns => columns,
         };
-        Self { side, columns, found: vec![0.0; count] }
+        Self { side, columns, found: vec![0; count] }
     }
 
     /// Takes in consecutive elements from number `start` on.
-    pub fn add(&mut self, start: usize, values: &[f32]) {
-        for (i, value) in (start..).zip(values) {
-            let largest = match self.side {
-                Magnitudes::Rows => &mut self.found[i / self.columns],
-                Magnitudes::Columns => &mut self.found[i % self.columns],
-            };
-            // A NaN is to be found, so it counts as larger than all.
-            if value.is_nan() || value.abs() > *largest {
-                *largest = value.abs();
+    pub fn add(&mut self, mut start: usize, mut values: &[f32]) {
+        let bits = |value: &f32| value.abs().to_bits();
+        while !values.is_empty() {
+            let (row, column) = (start / self.columns, start % self.columns);
+            let (own, rest) = values.split_at(values.len().min(self.columns - column));
+            match self.side {
+                Magnitudes::Rows => {
+                    let largest = own.iter().map(bits).max().unwrap_or(0);
+                    self.found[row] = self.found[row].max(largest);
+                }
+                Magnitudes::Columns => {
+                    let places = self.found[column..].iter_mut().zip(own);
+                    places.for_each(|(place, value)| *place = (*place).max(bits(value)));
+                }
             }
+            (start, values) = (start + own.len(), rest);
         }
+    }
+
+    /// Of what either has read.
+    pub fn or(mut self, other: Self) -> Self {
+        self.found.iter_mut().zip(other.found).for_each(|(a, b)| *a = (*a).max(b));
+        self
     }
 
     /// Little-endian f32 in the order that `layout`, which moves rows, gives the matrix.
     pub fn bytes(self, layout: Layout) -> Vec<u8> {
         let shape = [self.found.len()];
-        let bytes = bytes_of(self.found.into_iter(), f32::to_le_bytes);
+        let bytes = bytes_of(self.found.into_iter().map(f32::from_bits), f32::to_le_bytes);
         match self.side {
             Magnitudes::Rows => rearrange(bytes, size_of::<f32>(), layout, &shape),
             Magnitudes::Columns => bytes,
@@ -53,9 +66,12 @@ mod tests {
 
     /// Of a matrix of four rows and three columns, in two pieces that end within a row.
     fn largest(side: Magnitudes, layout: Layout, values: [f32; 12]) -> Vec<f32> {
-        let mut largest = Largest::new(side, [4, 3]);
-        largest.add(0, &values[..5]);
-        largest.add(5, &values[5..]);
+        let read = |start, values: &[f32]| {
+            let mut largest = Largest::new(side, [4, 3]);
+            largest.add(start, values);
+            largest
+        };
+        let largest = read(0, &values[..5]).or(read(5, &values[5..]));
         largest.bytes(layout).as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect()
     }
 

@@ -134,11 +134,15 @@ impl Block<'_> {
     /// The largest magnitudes of the whole matrix along `side`, f32.
     fn magnitudes(&self, side: Magnitudes) -> Result<Vec<u8>, ExportError> {
         let (columns, total) = (self.columns(), self.source.shape.iter().product());
-        let mut largest = Largest::new(side, [total / columns, columns]);
-        for start in (0..total).step_by(BLOCK as usize) {
+        let none = || Largest::new(side, [total / columns, columns]);
+        let starts = (0..total).into_par_iter().step_by(BLOCK as usize);
+        let read = starts.map(|start| {
             let bytes = self.source.read(start as u64, (total - start).min(BLOCK as usize))?;
+            let mut largest = none();
             largest.add(start, &self.floats(bytes, start)?);
-        }
+            Ok::<_, ExportError>(largest)
+        });
+        let largest = read.try_reduce(none, |a, b| Ok(a.or(b)))?;
         Ok(largest.bytes(self.planned.weight.layout))
     }
 
