@@ -156,12 +156,27 @@ impl DeviceTensor {
 
     /// The entries `indices` of axis `axis`, copied on the GPU.
     pub(crate) fn select(&self, axis: usize, indices: &[usize]) -> Result<Self, Error> {
-        let gpu = &self.memory.gpu;
+        let bytes = elements(&self.selected(axis, indices)) * self.dtype.bytes();
+        self.select_into(self.memory.gpu.allocate(bytes)?, axis, indices)
+    }
+
+    /// Shape of the entries `indices` of axis `axis`.
+    pub(crate) fn selected(&self, axis: usize, indices: &[usize]) -> Vec<usize> {
         let mut shape = self.shape.clone();
-        let (count, block) = (self.shape[axis], elements(&self.shape[axis + 1..]));
         shape[axis] = indices.len();
+        shape
+    }
+
+    /// [`Self::select`] into `memory`, which has room for it.
+    pub(crate) fn select_into(
+        &self,
+        memory: Arc<Memory>,
+        axis: usize,
+        indices: &[usize],
+    ) -> Result<Self, Error> {
+        let gpu = &self.memory.gpu;
+        let (count, block) = (self.shape[axis], elements(&self.shape[axis + 1..]));
         let block = block * self.dtype.bytes();
-        let memory = gpu.allocate(elements(&shape) * self.dtype.bytes())?;
         for outer in 0..elements(&self.shape[..axis]) {
             for (place, &index) in indices.iter().enumerate() {
                 let from = (outer * count + index) * block;
@@ -169,7 +184,7 @@ impl DeviceTensor {
                 gpu.stream.copy(&self.memory.buffer, from, &memory.buffer, to, block)?;
             }
         }
-        Ok(Self { dtype: self.dtype, shape, memory })
+        Ok(Self { dtype: self.dtype, shape: self.selected(axis, indices), memory })
     }
 }
 

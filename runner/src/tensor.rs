@@ -51,13 +51,17 @@ impl Tensor {
 
     /// The entries `indices` of axis `axis`, where the tensor lies.
     pub(crate) fn select(&self, axis: usize, indices: &[usize]) -> Result<Self, Error> {
-        let whole = indices.len() == self.shape()[axis] && indices.iter().copied().eq(0..);
         Ok(match self {
-            _ if whole => self.clone(),
+            _ if self.is_whole(axis, indices) => self.clone(),
             Self::F32(array) => Self::from(array.select(Axis(axis), indices)),
             Self::I64(array) => Self::from(array.select(Axis(axis), indices)),
             Self::Device(tensor) => Self::Device(tensor.select(axis, indices)?),
         })
+    }
+
+    /// Whether `indices` are all entries of axis `axis` in order.
+    pub(crate) fn is_whole(&self, axis: usize, indices: &[usize]) -> bool {
+        indices.iter().copied().eq(0..self.shape()[axis])
     }
 
     /// Overwrites the rows `indices` of each matrix of a float tensor `[matrices, rows, width]` with

@@ -168,10 +168,14 @@ impl Context {
         Ok(())
     }
 
-    /// Lets go of every bound buffer; the next run needs them anew.
-    pub fn release_tensors(&mut self) {
-        self.slots.iter_mut().for_each(|slot| slot.bound = None);
-        self.readiness = Readiness::Changed;
+    /// Lets go of every bound buffer that is not `kept`; the next run needs those anew.
+    pub fn release_tensors(&mut self, kept: impl Fn(&Arc<Buffer>) -> bool) {
+        for slot in &mut self.slots {
+            if slot.bound.as_ref().is_some_and(|(buffer, _)| !kept(buffer)) {
+                slot.bound = None;
+                self.readiness = Readiness::Changed;
+            }
+        }
     }
 
     /// Queues one run on the stream. Every tensor must be bound with room for its current shape.

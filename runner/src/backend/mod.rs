@@ -104,6 +104,18 @@ pub trait Session {
         Ok(tensor)
     }
 
+    /// The entries `indices` of axis `axis` of a tensor, where it lies, as one of the port `name`.
+    fn select(
+        &self,
+        name: &str,
+        tensor: &Tensor,
+        axis: usize,
+        indices: &[usize],
+    ) -> Result<Tensor, BackendError> {
+        let _ = name;
+        Ok(tensor.select(axis, indices)?)
+    }
+
     /// Runs once and gives every layer with its milliseconds; nothing where a backend cannot tell.
     fn layers(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, f32)>, BackendError> {
         self.run(inputs).map(|_| vec![])
@@ -126,18 +138,6 @@ impl Outputs {
     pub fn take(&mut self, name: &str) -> Result<Tensor, BackendError> {
         let missing = || BackendError::MissingPort { submodule: self.submodule, name: name.into() };
         self.tensors.remove(name).ok_or_else(missing)
-    }
-
-    /// Keeps only the entries `indices` of axis `axis` of the output called `name`, where it lies.
-    pub fn select(
-        &mut self,
-        name: &str,
-        axis: usize,
-        indices: &[usize],
-    ) -> Result<(), BackendError> {
-        let chosen = self.take(name)?.select(axis, indices)?;
-        self.tensors.insert(name.into(), chosen);
-        Ok(())
     }
 
     /// Takes the f32 output called `name`, whose rank is that of `D`.

@@ -110,11 +110,11 @@ pub fn guidance_chain(
 impl HeadGuidance {
     /// The guided velocity, `[R, channels]`, of `velocities`: one of that shape per branch, in
     /// the order of `branches`. `None` where their number is another.
-    pub fn combine(&self, velocities: &[Array2<f32>]) -> Option<Array2<f32>> {
+    pub fn combine(&self, velocities: &[ArrayView2<'_, f32>]) -> Option<Array2<f32>> {
         if velocities.len() != self.branches.len() {
             return None;
         }
-        let mut guided = velocities.first()?.clone();
+        let mut guided = velocities.first()?.to_owned();
         for (pair, weight) in velocities.windows(2).zip(&self.weights) {
             guided.zip_mut_with(&(&pair[1] - &pair[0]), |v, difference| *v += weight * difference);
         }
@@ -183,9 +183,9 @@ mod tests {
             (3.0, None, true),
         ] {
             let velocity = |branch: &Branch| match branch {
-                Uncond => u.clone(),
-                ImgCond if sources => ic.clone(),
-                ImgCond | Cond => c.clone(),
+                Uncond => u.view(),
+                ImgCond if sources => ic.view(),
+                ImgCond | Cond => c.view(),
             };
             let run = |reference| {
                 let guidance = guidance_chain(txt, img, sources, reference);
@@ -195,6 +195,6 @@ mod tests {
             let difference = (run(true) - run(false)).mapv(f32::abs);
             assert!(difference.iter().all(|d| *d < 1e-5), "{txt} {img:?} {sources}");
         }
-        assert_eq!(guidance_chain(1.2, None, true, false).combine(&[u]), None);
+        assert_eq!(guidance_chain(1.2, None, true, false).combine(&[u.view()]), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use bernini_graphs::Submodule;
 use bernini_graphs::submodule::{connector, flow_head};
-use ndarray::{Array2, Axis, Slice, concatenate};
+use ndarray::{Array2, ArrayView2, Axis, concatenate};
 
 use super::flow_schedule::{FlowSchedule, HeadGuidance, sinusoid};
 use crate::backend::{Backend, BackendError, Session};
@@ -19,8 +19,18 @@ pub(super) struct Head {
 
 /// How embeddings are drawn.
 pub(super) struct Sampler {
-    pub(super) schedule: FlowSchedule,
+    schedule: FlowSchedule,
+    /// The sinusoid `[1, FREQ_DIM]` of every step.
+    t_embeds: Vec<Tensor>,
     pub(super) guidance: HeadGuidance,
+}
+
+impl Sampler {
+    pub(super) fn new(schedule: FlowSchedule, guidance: HeadGuidance) -> Self {
+        let steps = schedule.steps().iter();
+        let t_embeds = steps.map(|step| sinusoid(step.t, FREQ_DIM).into()).collect();
+        Self { schedule, t_embeds, guidance }
+    }
 }
 
 impl Head {
@@ -37,22 +47,18 @@ impl Head {
         &mut self,
         sampler: &Sampler,
         noise: Array2<f32>,
-        hidden: &[Array2<f32>],
+        hidden: &[ArrayView2<'_, f32>],
     ) -> Result<Array2<f32>, BackendError> {
-        let hidden = Tensor::from(join(hidden));
+        let hidden = join(hidden);
         let cond = self.pred_vit.run(&[(connector::HIDDEN, &hidden)])?.take(connector::COND)?;
-        let (mut x, rows) = (noise, sampler.guidance.branches.len());
-        for step in sampler.schedule.steps() {
-            let same = Tensor::from(join(&vec![x.clone(); rows]));
-            let t_embed = Tensor::from(sinusoid(step.t, FREQ_DIM));
+        let (mut x, branches) = (noise, sampler.guidance.branches.len());
+        for (step, t_embed) in sampler.schedule.steps().iter().zip(&sampler.t_embeds) {
+            let same = join(&vec![x.view(); branches]);
             let inputs =
-                [(flow_head::X, &same), (flow_head::T_EMBED, &t_embed), (flow_head::COND, &cond)];
+                [(flow_head::X, &same), (flow_head::T_EMBED, t_embed), (flow_head::COND, &cond)];
             let velocity: Array2<f32> =
                 self.flow_head.run(&inputs)?.take_f32(flow_head::VELOCITY)?;
-            let parts: Vec<_> = (0..rows)
-                .map(|i| Slice::from(i * x.nrows()..(i + 1) * x.nrows()))
-                .map(|part| velocity.slice_axis(Axis(0), part).to_owned())
-                .collect();
+            let parts: Vec<_> = velocity.axis_chunks_iter(Axis(0), x.nrows().max(1)).collect();
             let guided = sampler.guidance.combine(&parts);
             let guided = guided.expect("invariant: one velocity per branch of the guidance");
             step.advance(&mut x, guided.view());
@@ -61,7 +67,6 @@ impl Head {
     }
 }
 
-fn join(parts: &[Array2<f32>]) -> Array2<f32> {
-    let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
-    concatenate(Axis(0), &views).expect("invariant: parts of one width")
+fn join(parts: &[ArrayView2<'_, f32>]) -> Tensor {
+    concatenate(Axis(0), parts).expect("invariant: parts of one width").into()
 }

@@ -24,14 +24,13 @@ pub(super) struct LanguageModel {
     pub(super) passes: usize,
 }
 
-/// Tokens of several branches after a pass, padded to the longest.
+/// Tokens of several branches in a pass that may still run, padded to the longest.
 pub(super) struct Prefix {
     /// `[layers, branches, kv_heads, longest, head_dim]`.
     keys: Tensor,
     /// `[layers, branches, kv_heads, longest, head_dim]`.
     values: Tensor,
-    /// Hidden states f32 `[branches, longest, hidden_size]`.
-    pub(super) hidden: Array3<f32>,
+    pub(super) hidden: Hidden,
 }
 
 /// What the target is run against: some branches of a prefix, and all else that stays the same
@@ -42,17 +41,8 @@ pub(super) struct Behind {
     bias: Tensor,
 }
 
-/// Hidden states of a pass that may still run.
-pub(super) struct Hidden(Outputs);
-
-impl Hidden {
-    /// Those of the tokens `rows`, f32 `[branches, rows, hidden_size]`; waits for the pass. Other
-    /// rows stay where they were computed.
-    pub(super) fn rows(mut self, rows: &[usize]) -> Result<Array3<f32>, BackendError> {
-        self.0.select(HIDDEN, 1, rows)?;
-        self.0.take_f32(HIDDEN)
-    }
-}
+/// Hidden states f32 `[branches, tokens, hidden_size]` of a pass that may still run.
+pub(super) struct Hidden(Tensor);
 
 impl LanguageModel {
     pub(super) fn load(
@@ -64,7 +54,7 @@ impl LanguageModel {
         Ok(Self { session, config: config.clone(), tokens_per_second, passes: 0 })
     }
 
-    /// Runs the prefixes of `streams`, whose embeddings are f32 `[branches, longest, hidden_size]`.
+    /// Queues the prefixes of `streams`, whose embeddings are f32 `[branches, longest, hidden_size]`.
     pub(super) fn prefix(
         &mut self,
         streams: &[&TokenStream],
@@ -79,7 +69,7 @@ impl LanguageModel {
         let past = [nothing.clone(), nothing];
         let mut outputs = self.run(&embeds.into(), &Behind { past, rope, bias: bias.into() })?;
         Ok(Prefix {
-            hidden: outputs.take_f32(HIDDEN)?,
+            hidden: Hidden(outputs.take(HIDDEN)?),
             keys: outputs.take(KEYS)?,
             values: outputs.take(VALUES)?,
         })
@@ -88,18 +78,19 @@ impl LanguageModel {
     /// Prepares passes of the target of `streams`, which are the branches `chosen` of `prefix`.
     pub(super) fn behind(
         &self,
-        backend: &dyn Backend,
         streams: &[&TokenStream],
         chosen: &[usize],
         prefix: &Prefix,
     ) -> Result<Behind, BackendError> {
         let tokens = streams.iter().map(|stream| stream.target.range().len()).max().unwrap_or(0);
         let [cos, sin] = self.rope(streams, tokens, |stream| stream.target.range().collect());
-        let bias = target_bias(streams, prefix.hidden.dim().1);
+        let bias = target_bias(streams, prefix.hidden.0.shape()[1]);
+        let resident = |name, tensor| self.session.resident(name, tensor);
+        let past = |name, of| self.session.select(name, of, 1, chosen);
         Ok(Behind {
-            past: [prefix.keys.select(1, chosen)?, prefix.values.select(1, chosen)?],
-            rope: [backend.resident(cos)?, backend.resident(sin)?],
-            bias: backend.resident(bias.into())?,
+            past: [past(PAST_KEYS, &prefix.keys)?, past(PAST_VALUES, &prefix.values)?],
+            rope: [resident(ROPE_COS, cos)?, resident(ROPE_SIN, sin)?],
+            bias: resident(BIAS, bias.into())?,
         })
     }
 
@@ -122,7 +113,19 @@ impl LanguageModel {
         behind: &Behind,
         embeds: &Tensor,
     ) -> Result<Hidden, BackendError> {
-        self.run(embeds, behind).map(Hidden)
+        Ok(Hidden(self.run(embeds, behind)?.take(HIDDEN)?))
+    }
+
+    /// Those of `hidden` along `axis`, f32; waits for the pass. Others stay where they were computed.
+    pub(super) fn read(
+        &self,
+        hidden: &Hidden,
+        axis: usize,
+        indices: &[usize],
+    ) -> Result<Array3<f32>, BackendError> {
+        let chosen = self.session.select(HIDDEN, &hidden.0, axis, indices)?;
+        let outputs = [(HIDDEN.to_string(), chosen)].into();
+        Outputs::new(Submodule::PlannerLm, outputs).take_f32(HIDDEN)
     }
 
     /// Rotary tables `[branches, longest, head_dim / 2]` of the tokens that `choose` picks.

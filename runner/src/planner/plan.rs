@@ -10,7 +10,7 @@ use ndarray::{Array2, Array3, ArrayView2, Axis, concatenate};
 
 use super::flow_schedule::{FlowSchedule, guidance_chain};
 use super::head::{Head, Sampler};
-use super::language_model::{Behind, LanguageModel, Prefix};
+use super::language_model::{Behind, Hidden, LanguageModel, Prefix};
 use super::maskgit::{RevealSteps, reveal_order};
 use super::stream::{Branch, PlannerText, TokenStream, Visual};
 use super::tokenizer::QwenTokenizer;
@@ -71,7 +71,6 @@ pub struct Planned {
 
 /// Everything of the planner that weights are needed for.
 pub struct Planner<'a> {
-    backend: &'a dyn Backend,
     configs: &'a PlannerConfigs,
     tokenizer: &'a QwenTokenizer,
     embeddings: EmbeddingTable,
@@ -109,7 +108,6 @@ impl<'a> Planner<'a> {
     ) -> Result<Self, PlannerError> {
         let rate = configs.vision.tokens_per_second;
         Ok(Self {
-            backend,
             configs,
             tokenizer,
             embeddings,
@@ -139,12 +137,13 @@ impl<'a> Planner<'a> {
         let rng = thread::spawn(move || after_packing(seed, unused));
         let branches = self.branches(brief, &guidance.branches)?;
         let guided: Vec<_> = guidance.branches.iter().map(|&b| branches.index(b)).collect();
+        // Runs while all else is prepared.
         let mut prefix = self.prefix(brief, &branches)?;
         let mut behind = self.behind(&branches, &guided, &prefix)?;
 
         let tokens = brief.target.visual.grid.tokens();
         let (steps, shift) = (settings.vit_denoising_step, self.configs.flow_head.shift);
-        let sampler = Sampler { schedule: FlowSchedule::new(steps, shift), guidance };
+        let sampler = Sampler::new(FlowSchedule::new(steps, shift), guidance);
         let mut target = self.mask_token.rows(&vec![0; tokens])?;
         let mut embeds = self.language_model.target_embeds(guided.len(), &target)?;
         let order = reveal_order(seed, tokens);
@@ -163,8 +162,9 @@ impl<'a> Planner<'a> {
                 let hidden = self.language_model.target(&behind, &embeds)?;
                 // Drawn while the GPU runs that pass.
                 let noise = noise(&mut rng, reveal.len(), [most, target.ncols()]);
-                let hidden = hidden.rows(&repeated(&reveal, most))?;
-                let hidden: Vec<_> = hidden.outer_iter().map(|rows| rows.to_owned()).collect();
+                let rows = repeated(&reveal, most);
+                let hidden = self.language_model.read(&hidden, 1, &rows)?;
+                let hidden: Vec<_> = hidden.outer_iter().collect();
                 let drawn = self.head.draw(&sampler, noise, &hidden)?;
                 embeds.set_rows(&reveal, drawn.view()).map_err(BackendError::from)?;
                 for (&token, row) in reveal.iter().zip(drawn.rows()) {
@@ -173,7 +173,12 @@ impl<'a> Planner<'a> {
             }
             step();
         }
-        self.contexts(&branches, &prefix, target)
+        let cond = sampler.guidance.branches.iter().position(|&branch| branch == Branch::Cond);
+        let cond = cond.expect("invariant: every guidance ends with cond");
+        // One more pass over the finished target, of all branches: another shape would take longer.
+        let hidden = self.language_model.target(&behind, &embeds)?;
+        let hidden = self.hidden(&hidden, cond)?;
+        self.contexts(&branches, &prefix, hidden.view(), target)
     }
 
     /// Streams of cond, uncond and whatever else the flow head's guidance runs.
@@ -228,46 +233,48 @@ impl<'a> Planner<'a> {
         prefix: &Prefix,
     ) -> Result<Behind, PlannerError> {
         let streams = branches.chosen(chosen);
-        Ok(self.language_model.behind(self.backend, &streams, chosen, prefix)?)
+        Ok(self.language_model.behind(&streams, chosen, prefix)?)
     }
 
-    /// One more pass over the finished target, and the rows of all contexts.
+    /// The rows of all contexts; `hidden` are the states `[tokens, hidden_size]` of the finished
+    /// target in the cond branch.
     fn contexts(
         &mut self,
         branches: &Branches,
         prefix: &Prefix,
+        hidden: ArrayView2<'_, f32>,
         target: Array2<f32>,
     ) -> Result<Planned, PlannerError> {
         let [cond, uncond] = [Branch::Cond, Branch::Uncond].map(|b| branches.index(b));
-        let behind = self.behind(branches, &[cond], prefix)?;
-        let rows: Vec<_> = (0..target.nrows()).collect();
-        let embeds = self.language_model.target_embeds(1, &target)?;
-        let hidden = self.language_model.target(&behind, &embeds)?.rows(&rows)?;
         let stream = &branches.streams[cond];
         let (start, kept) = (stream.target.start, stream.prefix_len());
-        let own = prefix.hidden.index_axis(Axis(0), cond);
-        let before: Vec<_> = (0..start).collect();
-        let after: Vec<_> = (start..kept).collect();
-        let [before, after] = [before, after].map(|rows| own.select(Axis(0), &rows));
-        let target_rows = hidden.index_axis(Axis(0), 0);
-        let all = concatenate(Axis(0), &[before.view(), target_rows, after.view()])
+        let own = self.hidden(&prefix.hidden, cond)?;
+        let [before, after] =
+            [0..start, start..kept].map(|rows| own.slice_axis(Axis(0), rows.into()));
+        let all = concatenate(Axis(0), &[before, hidden, after])
             .expect("invariant: hidden states of one width");
-        let wtxt_wvit = self.rows(all.view())?;
+        let wtxt_wvit = self.rows(all)?;
         let others: Vec<_> = stream.prefix().collect();
-        let negative: Vec<_> = (0..branches.streams[uncond].prefix_len()).collect();
-        let negative = prefix.hidden.index_axis(Axis(0), uncond).select(Axis(0), &negative);
+        let negative = branches.streams[uncond].prefix_len();
+        let outer = self.hidden(&prefix.hidden, uncond)?;
+        let negative = outer.slice_axis(Axis(0), (..negative).into()).to_owned();
         Ok(Planned {
             wtxt_wovit: wtxt_wvit.select(Axis(0), &others),
             wtxt_wvit,
-            wotxt_wovit: self.rows(negative.view())?,
+            wotxt_wovit: self.rows(negative)?,
             target,
             passes: self.language_model.passes,
         })
     }
 
+    /// States `[tokens, hidden_size]` of a branch.
+    fn hidden(&self, hidden: &Hidden, branch: usize) -> Result<Array2<f32>, BackendError> {
+        Ok(self.language_model.read(hidden, 0, &[branch])?.index_axis_move(Axis(0), 0))
+    }
+
     /// `proj_gen` on hidden states `[tokens, hidden_size]`.
-    fn rows(&mut self, hidden: ArrayView2<'_, f32>) -> Result<Array2<f32>, PlannerError> {
-        let hidden = hidden.to_owned().insert_axis(Axis(0)).into();
+    fn rows(&mut self, hidden: Array2<f32>) -> Result<Array2<f32>, PlannerError> {
+        let hidden = hidden.insert_axis(Axis(0)).into();
         let rows: Array3<f32> = self.proj_gen.run(&[(HIDDEN, &hidden)])?.take_f32(ROWS)?;
         Ok(rows.index_axis_move(Axis(0), 0))
     }

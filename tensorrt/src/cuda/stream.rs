@@ -1,6 +1,6 @@
 //! Streams, events and copies.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cudarc::driver::{CudaEvent, CudaStream, result, sys};
 
@@ -10,7 +10,8 @@ use super::{
 };
 use crate::Error;
 
-/// Uploads up to this size are queued without waiting.
+/// Copies from and to the host of up to this size go through pinned memory; such uploads are queued
+/// without waiting.
 const STAGING_BYTES: usize = 16 << 20;
 
 /// A queue of GPU work, done in order. Cheap to clone.
@@ -20,6 +21,7 @@ pub struct Stream(Arc<Queue>);
 struct Queue {
     stream: Option<Arc<CudaStream>>,
     staging: Mutex<Staging>,
+    landing: Mutex<Option<HostBuffer>>,
     primary: Primary,
 }
 
@@ -43,16 +45,22 @@ impl Stream {
             Some(context) => Some(context.new_stream().map_err(failed("create a stream"))?),
             None => None,
         };
-        let (staging, primary) = (Mutex::default(), primary.clone());
-        Ok(Self(Arc::new(Queue { stream, staging, primary })))
+        let (staging, landing) = (Mutex::default(), Mutex::default());
+        Ok(Self(Arc::new(Queue { stream, staging, landing, primary: primary.clone() })))
     }
 
     /// Waits until everything queued so far is done.
     pub fn synchronize(&self) -> Result<(), Error> {
-        match &self.0.stream {
-            Some(stream) => stream.synchronize().map_err(failed("synchronize a stream")),
-            None => Ok(()),
+        self.drain(&mut lock(&self.0.staging))
+    }
+
+    /// Waits, after which all staging bytes can be written again.
+    fn drain(&self, staging: &mut Staging) -> Result<(), Error> {
+        if let Some(stream) = &self.0.stream {
+            stream.synchronize().map_err(failed("synchronize a stream"))?;
         }
+        staging.used = 0;
+        Ok(())
     }
 
     /// An event that happens once everything queued so far is done.
@@ -79,14 +87,14 @@ impl Stream {
     }
 
     fn upload_staged(&self, source: &[u8], address: sys::CUdeviceptr) -> Result<(), Error> {
-        let mut staging = self.0.staging.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut staging = lock(&self.0.staging);
         let stream = self.bind()?;
         if staging.used + source.len() > STAGING_BYTES {
-            self.synchronize()?;
-            staging.used = 0;
+            self.drain(&mut staging)?;
         }
         let start = staging.used;
-        let bytes = &mut staging.bytes(&self.0.primary)?[start..start + source.len()];
+        let bytes = pinned(&mut staging.bytes, &self.0.primary)?;
+        let bytes = &mut bytes[start..start + source.len()];
         bytes.copy_from_slice(source);
         // SAFETY: the target's range was checked; these staging bytes are not written again before
         // the stream was waited for, nor freed before the context was.
@@ -101,6 +109,17 @@ impl Stream {
         if target.is_empty() {
             return Ok(());
         }
+        if target.len() <= STAGING_BYTES {
+            let mut landing = lock(&self.0.landing);
+            let bytes = &mut pinned(&mut landing, &self.0.primary)?[..target.len()];
+            self.download_waiting(address, bytes)?;
+            target.copy_from_slice(bytes);
+            return Ok(());
+        }
+        self.download_waiting(address, target)
+    }
+
+    fn download_waiting(&self, address: sys::CUdeviceptr, target: &mut [u8]) -> Result<(), Error> {
         // SAFETY: the range was checked, and `target` is borrowed until the copy is done.
         let queued = unsafe { result::memcpy_dtoh_async(target, address, self.bind()?) };
         queued.map_err(failed("download"))?;
@@ -149,13 +168,16 @@ impl Stream {
     }
 }
 
-impl Staging {
-    fn bytes(&mut self, primary: &Primary) -> Result<&mut [u8], Error> {
-        if self.bytes.is_none() {
-            self.bytes = Some(HostBuffer::in_context(primary, STAGING_BYTES)?);
-        }
-        Ok(self.bytes.as_mut().map_or(&mut [], HostBuffer::as_mut_slice))
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Pinned bytes, allocated when first needed.
+fn pinned<'a>(bytes: &'a mut Option<HostBuffer>, primary: &Primary) -> Result<&'a mut [u8], Error> {
+    if bytes.is_none() {
+        *bytes = Some(HostBuffer::in_context(primary, STAGING_BYTES)?);
     }
+    Ok(bytes.as_mut().map_or(&mut [], HostBuffer::as_mut_slice))
 }
 
 /// A point in a stream's work.

@@ -149,7 +149,9 @@ fn a_context_that_lets_go_of_its_buffers_runs_again_once_it_has_new_ones() {
     context.bind("x", x.clone(), 0).expect("bound");
     context.set_memory(memory.clone()).expect("enough");
     context.enqueue(&stream()).expect("runs");
-    context.release_tensors();
+    context.release_tensors(|buffer| Arc::ptr_eq(buffer, &x));
+    context.enqueue(&stream()).expect_err("y is gone");
+    context.release_tensors(|_| false);
     context.release_memory();
     assert_eq!((Arc::strong_count(&x), Arc::strong_count(&memory)), (1, 1));
     let not_bound = |tensor: &str| Error::NotBound { tensor: tensor.into() };

@@ -40,6 +40,7 @@ fn runs_without_a_change_are_recorded_once() {
     };
     assert_eq!(queued(&|_| {}), 2, "a run and a record");
     assert_eq!(queued(&|_| {}), 0, "the record serves");
+    assert_eq!(queued(&|context| context.release_tensors(|_| true)), 0, "nothing was let go");
     assert_eq!(queued(&|context| context.bind("x", buffer(0x1000, 24), 0).expect("bound")), 2);
     assert_eq!(queued(&|context| context.set_shape("x", &[1, 3]).expect("a shape")), 2);
     assert_eq!(queued(&|context| context.set_memory(buffer(0x100, 100)).expect("enough")), 2);

@@ -78,10 +78,10 @@ impl Binding {
         self.activations = None;
     }
 
-    /// Lets go of every tensor's buffer; the next run binds them anew.
-    pub(super) fn release_tensors(&mut self) {
-        self.context.release_tensors();
-        self.bound.clear();
+    /// Lets go of every tensor's buffer that is not `kept`; the next run binds those anew.
+    pub(super) fn release_tensors(&mut self, kept: impl Fn(&Arc<Buffer>) -> bool) {
+        self.context.release_tensors(&kept);
+        self.bound.retain(|_, buffer| kept(buffer));
     }
 
     /// Uses `buffer` for a tensor.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bernini_graphs::{DType, Submodule};
 use bernini_tensorrt::Engine;
-use bernini_tensorrt::cuda::Stream;
+use bernini_tensorrt::cuda::{Buffer, Stream};
 
 use super::binding::Binding;
 use super::pool::Pool;
@@ -14,11 +14,14 @@ use super::shared::Shared;
 use super::{BackendError, EngineError};
 use crate::device::Memory;
 
+/// Tensors of other owners up to this size may stay alive for a recorded run.
+const SMALL_BYTES: usize = 1 << 20;
+
 /// An engine, a context for each profile that was met, and their buffers.
 pub(super) struct Loaded {
     /// By profile: changing the profile of a context would stop the stream.
     bindings: BTreeMap<usize, Binding>,
-    buffers: Buffers,
+    pub(super) buffers: Buffers,
     engine: Engine,
     plan_bytes: u64,
 }
@@ -53,9 +56,11 @@ impl Loaded {
         self.bindings.values_mut().for_each(Binding::release_activations);
     }
 
-    /// Lets go of the tensors of the last runs: those of other owners would be kept alive.
+    /// Lets go of large tensors of other owners, which would be kept alive. Where there are none, a
+    /// recorded run outlives the request.
     pub(super) fn release_tensors(&mut self) {
-        self.bindings.values_mut().for_each(Binding::release_tensors);
+        let kept = |buffer: &Arc<Buffer>| buffer.len() <= SMALL_BYTES || self.buffers.own(buffer);
+        self.bindings.values_mut().for_each(|binding| binding.release_tensors(kept));
     }
 
     /// The context of `profile` and the buffers.
@@ -76,6 +81,12 @@ impl Loaded {
 }
 
 impl Buffers {
+    /// Whether `buffer` stays here from request to request.
+    fn own(&self, buffer: &Arc<Buffer>) -> bool {
+        let mut pieces = self.pools.values().flat_map(Pool::pieces);
+        pieces.any(|piece| Arc::ptr_eq(&piece.buffer, buffer))
+    }
+
     /// Memory for the tensor of `port` that nobody holds.
     pub(super) fn take(
         &mut self,

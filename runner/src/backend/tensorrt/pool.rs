@@ -20,6 +20,11 @@ impl<T> Pool<T> {
         self.pieces.iter().map(|(bytes, _)| bytes).sum()
     }
 
+    /// All pieces, handed out or free.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = &Arc<T>> {
+        self.pieces.iter().map(|(_, piece)| piece)
+    }
+
     /// The smallest free piece of at least `bytes`, else a new one, for which free pieces that are
     /// too small make room.
     pub(super) fn take<E>(

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bernini_graphs::engines::EngineEntry;
 use bernini_graphs::{DType, Submodule};
@@ -35,6 +36,17 @@ impl TensorRtSession {
         loaded: Rc<RefCell<Loaded>>,
     ) -> Self {
         Self { loaded, submodule, entry, shared }
+    }
+
+    /// Memory for a tensor of the port `name`: the same from request to request, so that recorded
+    /// runs, which know addresses, stay good.
+    fn memory(
+        &self,
+        name: &str,
+        dtype: DType,
+        shape: &[usize],
+    ) -> Result<Arc<Memory>, BackendError> {
+        self.loaded.borrow_mut().buffers.take(&self.shared, name, dtype, shape)
     }
 
     /// Prepares a run that lacks nothing but to be queued, and hands it on with its outputs.
@@ -140,8 +152,28 @@ impl Session for TensorRtSession {
     }
 
     fn resident(&self, name: &str, tensor: Tensor) -> Result<Tensor, BackendError> {
+        if matches!(tensor, Tensor::Device(_)) {
+            return Ok(tensor);
+        }
         let dtype = input_type(&self.entry, name, &tensor);
-        Ok(Tensor::Device(self.shared.gpu.resident(tensor, dtype)?))
+        let memory = self.memory(name, dtype, tensor.shape())?;
+        self.shared.gpu.upload(&tensor, dtype, &memory.buffer)?;
+        Ok(Tensor::Device(DeviceTensor::new(dtype, tensor.shape().to_vec(), memory)))
+    }
+
+    fn select(
+        &self,
+        name: &str,
+        tensor: &Tensor,
+        axis: usize,
+        indices: &[usize],
+    ) -> Result<Tensor, BackendError> {
+        let Tensor::Device(device) = tensor else { return Ok(tensor.select(axis, indices)?) };
+        if tensor.is_whole(axis, indices) {
+            return Ok(tensor.clone());
+        }
+        let memory = self.memory(name, device.dtype(), &device.selected(axis, indices))?;
+        Ok(Tensor::Device(device.select_into(memory, axis, indices)?))
     }
 
     fn layers(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, f32)>, BackendError> {
