@@ -1,7 +1,7 @@
 //! Files of an export folder: each appears under its name only when it is complete and on disk.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use bernini_graphs::manifest::FileEntry;
@@ -27,11 +27,11 @@ pub struct OutputError {
     /// The file or folder.
     pub path: PathBuf,
     /// What the operating system said.
-    pub source: std::io::Error,
+    pub source: io::Error,
 }
 
 /// Attaches a path to an error of the operating system.
-pub fn at(path: &Path) -> impl Fn(std::io::Error) -> OutputError + '_ {
+pub fn at(path: &Path) -> impl Fn(io::Error) -> OutputError + '_ {
     |source| OutputError { path: path.into(), source }
 }
 
@@ -79,6 +79,20 @@ impl Drop for PartialFile {
     }
 }
 
+/// Refuses what the disk of `folder`, which need not be there yet, has no room for.
+pub fn check_space(folder: &Path, bytes: u64) -> io::Result<()> {
+    let there = folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
+    // A system that does not tell will say so when the disk is full.
+    let Ok(disk) = rustix::fs::statvfs(there) else { return Ok(()) };
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    if bytes <= free {
+        return Ok(());
+    }
+    let [bytes, free] = [bytes, free].map(|bytes| bytes as f64 / 1e9);
+    let text = format!("{bytes:.1} GB are to be written, and {free:.1} GB are free");
+    Err(io::Error::new(ErrorKind::StorageFull, text))
+}
+
 /// Writes a small file below `root`.
 pub fn write(root: &Path, name: &str, bytes: &[u8]) -> Result<FileEntry, OutputError> {
     let path = root.join(name);
@@ -92,4 +106,21 @@ pub fn write(root: &Path, name: &str, bytes: &[u8]) -> Result<FileEntry, OutputE
 pub fn entry(name: &str, bytes: &[u8]) -> FileEntry {
     let blake3 = blake3::hash(bytes).to_hex().to_string();
     FileEntry { file: name.into(), bytes: bytes.len() as u64, blake3 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fits_no_disk_is_refused_before_its_folder_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("a/b");
+        check_space(&folder, 1).unwrap();
+        check_space(Path::new("no-such-folder"), 1).unwrap();
+        let error = check_space(&folder, u64::MAX).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StorageFull);
+        assert!(error.to_string().contains("18446744073.7 GB are to be written, and "), "{error}");
+        assert!(!folder.exists());
+    }
 }

@@ -120,6 +120,7 @@ impl<'a> Job<'a> {
     ) -> Result<ExportReport, ExportError> {
         let root = &self.options.out;
         let config = small::collect(&self.checkpoint)?;
+        output::check_space(root, self.missing_bytes()).map_err(output::at(root))?;
         folder::mark(root, &self.identity)?;
         let mut report = self.report(started);
         let writing = Instant::now();
@@ -134,6 +135,16 @@ impl<'a> Job<'a> {
         }
         report.peak_rss_bytes = meter::peak_rss();
         Ok(report)
+    }
+
+    /// Bytes of weights and tables that no earlier run has finished.
+    fn missing_bytes(&self) -> u64 {
+        let (root, source) = (&self.options.out, &self.identity.source);
+        let missing = self
+            .files
+            .iter()
+            .filter(|file| folder::finished(root, &file.name, source, &file.plan.hash()).is_none());
+        missing.map(|file| file.plan.bytes).sum()
     }
 
     /// Writes weights and tables, but for those that an earlier run has finished.

@@ -13,6 +13,7 @@ use super::SynthError;
 use super::values::Values;
 use crate::cast::bytes_of;
 use crate::checkpoint::StoredType;
+use crate::output::check_space;
 
 /// Elements that are made and written at a time: they fit into a core's own cache.
 const BLOCK: u64 = 1 << 18;
@@ -62,12 +63,21 @@ impl Blueprint {
     /// Writes everything to `out`, which must be absent or empty: into a temporary folder beside
     /// it first, then under its name. Returns the bytes of all weights.
     pub fn write(&self, out: &Path) -> Result<u64, SynthError> {
+        check_space(out, self.bytes())
+            .map_err(|source| SynthError::Io { path: out.into(), source })?;
         self.write_with(out, write_values)
     }
 
     /// As [`Blueprint::write`], with a hole for the data of every weights file.
     pub fn write_names(&self, out: &Path) -> Result<u64, SynthError> {
         self.write_with(out, write_nothing)
+    }
+
+    /// Bytes of all weights.
+    fn bytes(&self) -> u64 {
+        let tensors = self.weights.iter().flat_map(|weights| &weights.tensors);
+        let elements = tensors.map(|tensor| tensor.shape.iter().product::<usize>() as u64);
+        elements.sum::<u64>() * self.dtype.bytes()
     }
 
     fn write_with(&self, out: &Path, data: WriteData) -> Result<u64, SynthError> {
