@@ -3,6 +3,7 @@
 # against its f32 graph on the CPU, with PyTorch's bf16 beside it; then an expert in FP8 with scales
 # measured on its bf16 engine. An H100 or H200 with 128 GiB of memory and 64 GiB of disk; needs torch,
 # diffusers 0.35.2, transformers, ORT_DYLIB_PATH and the plugin. One package lies in /dev/shm at a time.
+# What RESULTS already holds is not measured again.
 set -euo pipefail
 bench=$(realpath "$(dirname "$0")")
 bernini=$(realpath "${1:?the command bernini}")
@@ -19,6 +20,7 @@ build() { "$bernini" build "$1" -o "$2" --workload "$3" --optimization-level 1; 
 bf16() {
   local name=$1 components=$2 submodules=$3
   shift 3
+  [ ! -e "$results/full-$name.json" ] || return 0
   "$bernini" synth --preset "$preset" --only "$components" -o "$memory/ckpt"
   python3 "$bench/torch_bf16_error.py" "$memory/ckpt" "$results/full-torch-$name.json" "$@"
   "$bernini" export "$memory/ckpt" -o "$disk/bf16" --precision bf16 --only "$submodules"
@@ -39,6 +41,7 @@ bf16 text-encoder text_encoder text_encoder text_encoder
 bf16 planner-lm planner_lm,mask_tokens planner_lm planner_lm
 bf16 contexts transformer transformer_context transformer_context
 
+[ ! -e "$results/full-expert.json" ] || exit 0
 expert=(--prompt "A lighthouse at dusk." --task_type t2v --guidance_mode t2v --num_frames 9
   --height 192 --width 240 --num_inference_steps 3 --flow_shift 40)
 submodules=transformer,transformer_context,text_encoder,vae_decoder_first,vae_decoder_next
