@@ -164,7 +164,7 @@ fn mode(variant: Variant, available: Available) -> GuidanceMode {
 
 /// The planner with preset v1 (D.5, D.9): prefixes once, those of the negative prompt and, with
 /// sources, of the prompt without them, too; then the target alone, in the branches that the flow
-/// head is guided by, whose rows are one batch; and once more for the contexts.
+/// head is guided by, whose rows are one batch; and the same once more for the contexts.
 fn planner(shape: &Shape, configs: &PlannerConfigs) -> Result<Vec<Job>, GeometryError> {
     let (head_dim, window) = (configs.vision.head_dim(), configs.vision.window_size);
     let sources: Vec<Grid> =
@@ -183,8 +183,7 @@ fn planner(shape: &Shape, configs: &PlannerConfigs) -> Result<Vec<Job>, Geometry
     let rows = [("rows", guided * target.div_ceil(REVEALS))];
     let others = [
         pass(guided + 1, prefix, 0, 1),
-        pass(guided, target, prefix, REVEALS),
-        pass(1, target, prefix, 1),
+        pass(guided, target, prefix, REVEALS + 1),
         Job::new(Submodule::PredVit, &rows, REVEALS),
         Job::new(Submodule::FlowHead, &rows, REVEALS * HEAD_STEPS),
         Job::new(Submodule::ProjGen, &[("tokens", prefix + target)], 1),
