@@ -84,4 +84,18 @@ impl Session for CalibratingSession {
         self.measurements.add(self.submodule, &mut outputs)?;
         Ok(outputs)
     }
+
+    fn resident(&self, name: &str, tensor: Tensor) -> Result<Tensor, BackendError> {
+        self.session.resident(name, tensor)
+    }
+
+    fn select(
+        &self,
+        name: &str,
+        tensor: &Tensor,
+        axis: usize,
+        indices: &[usize],
+    ) -> Result<Tensor, BackendError> {
+        self.session.select(name, tensor, axis, indices)
+    }
 }
