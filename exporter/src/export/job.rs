@@ -120,11 +120,14 @@ impl<'a> Job<'a> {
     ) -> Result<ExportReport, ExportError> {
         let root = &self.options.out;
         let config = small::collect(&self.checkpoint)?;
-        output::check_space(root, self.missing_bytes()).map_err(output::at(root))?;
+        let finished = self.finished();
+        let missing = self.files.iter().zip(&finished).filter(|(_, finished)| finished.is_none());
+        let missing = missing.map(|(file, _)| file.plan.bytes).sum();
+        output::check_space(root, missing).map_err(output::at(root))?;
         folder::mark(root, &self.identity)?;
         let mut report = self.report(started);
         let writing = Instant::now();
-        let files = self.write_files(&mut report, progress, cancelled)?;
+        let files = self.write_files(finished, &mut report, progress, cancelled)?;
         let seconds = writing.elapsed().as_secs_f64();
         self.finish(&files, &config)?;
         report.seconds = started.elapsed().as_secs_f64();
@@ -137,35 +140,32 @@ impl<'a> Job<'a> {
         Ok(report)
     }
 
-    /// Bytes of weights and tables that no earlier run has finished.
-    fn missing_bytes(&self) -> u64 {
+    /// Of weights and tables in order, those that an earlier run has finished.
+    fn finished(&self) -> Vec<Option<FileEntry>> {
         let (root, source) = (&self.options.out, &self.identity.source);
-        let missing = self
-            .files
-            .iter()
-            .filter(|file| folder::finished(root, &file.name, source, &file.plan.hash()).is_none());
-        missing.map(|file| file.plan.bytes).sum()
+        let files = self.files.iter();
+        files.map(|file| folder::finished(root, &file.name, source, &file.plan.hash())).collect()
     }
 
-    /// Writes weights and tables, but for those that an earlier run has finished.
+    /// Writes weights and tables, but for those that are `finished`.
     fn write_files(
         &self,
+        finished: Vec<Option<FileEntry>>,
         report: &mut ExportReport,
         progress: &dyn Progress,
         cancelled: &AtomicBool,
     ) -> Result<Vec<FileEntry>, ExportError> {
         let (root, source) = (&self.options.out, &self.identity.source);
         let mut entries = vec![];
-        for file in &self.files {
+        for (file, finished) in self.files.iter().zip(finished) {
             progress.begin(&file.name, file.plan.bytes);
-            let plan = file.plan.hash();
-            let entry = if let Some(entry) = folder::finished(root, &file.name, source, &plan) {
+            let entry = if let Some(entry) = finished {
                 progress.advance(entry.bytes);
                 report.reused.push(file.name.clone());
                 entry
             } else {
                 let entry = self.write_file(file, progress, cancelled)?;
-                folder::record(root, source, &plan, &entry)?;
+                folder::record(root, source, &file.plan.hash(), &entry)?;
                 report.bytes += entry.bytes;
                 entry
             };

@@ -76,8 +76,7 @@ impl Blueprint {
     /// Bytes of all weights.
     fn bytes(&self) -> u64 {
         let tensors = self.weights.iter().flat_map(|weights| &weights.tensors);
-        let elements = tensors.map(|tensor| tensor.shape.iter().product::<usize>() as u64);
-        elements.sum::<u64>() * self.dtype.bytes()
+        tensors.map(SynthTensor::elements).sum::<u64>() * self.dtype.bytes()
     }
 
     fn write_with(&self, out: &Path, data: WriteData) -> Result<u64, SynthError> {
@@ -119,7 +118,7 @@ impl Blueprint {
             shards.extend(weights.start(&folder, self.dtype).map_err(error(&folder))?);
         }
         data(&shards, self.dtype).map_err(error(root))?;
-        Ok(shards.iter().map(|shard| shard.bytes).sum())
+        Ok(self.bytes())
     }
 }
 
