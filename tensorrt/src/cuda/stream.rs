@@ -21,6 +21,7 @@ pub struct Stream(Arc<Queue>);
 struct Queue {
     stream: Option<Arc<CudaStream>>,
     staging: Mutex<Staging>,
+    /// Pinned bytes that downloads arrive in.
     landing: Mutex<Option<HostBuffer>>,
     primary: Primary,
 }

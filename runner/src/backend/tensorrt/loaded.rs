@@ -13,6 +13,7 @@ use super::pool::Pool;
 use super::shared::Shared;
 use super::{BackendError, EngineError};
 use crate::device::Memory;
+use crate::tensor::Tensor;
 
 /// Tensors of other owners up to this size may stay alive for a recorded run.
 const SMALL_BYTES: usize = 1 << 20;
@@ -85,6 +86,22 @@ impl Buffers {
     fn own(&self, buffer: &Arc<Buffer>) -> bool {
         let mut pieces = self.pools.values().flat_map(Pool::pieces);
         pieces.any(|piece| Arc::ptr_eq(&piece.buffer, buffer))
+    }
+
+    /// A host tensor as `dtype` in memory of `port` that nobody holds. From request to request it is
+    /// the same memory, so that recorded runs, which know addresses, stay good.
+    pub(super) fn upload(
+        &mut self,
+        shared: &Shared,
+        port: &str,
+        dtype: DType,
+        tensor: &Tensor,
+    ) -> Result<Arc<Memory>, BackendError> {
+        let memory = self.take(shared, port, dtype, tensor.shape())?;
+        let submodule = self.submodule;
+        let failed = |source| EngineError::TensorRt { submodule, source };
+        shared.gpu.upload(tensor, dtype, &memory.buffer).map_err(failed)?;
+        Ok(memory)
     }
 
     /// Memory for the tensor of `port` that nobody holds.

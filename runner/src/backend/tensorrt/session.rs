@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use bernini_graphs::engines::EngineEntry;
 use bernini_graphs::{DType, Submodule};
@@ -36,17 +35,6 @@ impl TensorRtSession {
         loaded: Rc<RefCell<Loaded>>,
     ) -> Self {
         Self { loaded, submodule, entry, shared }
-    }
-
-    /// Memory for a tensor of the port `name`: the same from request to request, so that recorded
-    /// runs, which know addresses, stay good.
-    fn memory(
-        &self,
-        name: &str,
-        dtype: DType,
-        shape: &[usize],
-    ) -> Result<Arc<Memory>, BackendError> {
-        self.loaded.borrow_mut().buffers.take(&self.shared, name, dtype, shape)
     }
 
     /// Prepares a run that lacks nothing but to be queued, and hands it on with its outputs.
@@ -101,9 +89,7 @@ impl Turn<'_> {
             return self.bind(name, tensor.memory());
         }
         let dtype = input_type(self.entry, name, tensor);
-        let memory = self.buffers.take(self.shared, name, dtype, tensor.shape())?;
-        let uploaded = self.shared.gpu.upload(tensor, dtype, &memory.buffer);
-        uploaded.map_err(|e| self.failed(e))?;
+        let memory = self.buffers.upload(self.shared, name, dtype, tensor)?;
         self.bind(name, &memory)
     }
 
@@ -156,8 +142,8 @@ impl Session for TensorRtSession {
             return Ok(tensor);
         }
         let dtype = input_type(&self.entry, name, &tensor);
-        let memory = self.memory(name, dtype, tensor.shape())?;
-        self.shared.gpu.upload(&tensor, dtype, &memory.buffer)?;
+        let buffers = &mut self.loaded.borrow_mut().buffers;
+        let memory = buffers.upload(&self.shared, name, dtype, &tensor)?;
         Ok(Tensor::Device(DeviceTensor::new(dtype, tensor.shape().to_vec(), memory)))
     }
 
@@ -168,12 +154,15 @@ impl Session for TensorRtSession {
         axis: usize,
         indices: &[usize],
     ) -> Result<Tensor, BackendError> {
-        let Tensor::Device(device) = tensor else { return Ok(tensor.select(axis, indices)?) };
-        if tensor.is_whole(axis, indices) {
-            return Ok(tensor.clone());
+        match tensor {
+            Tensor::Device(device) if !tensor.is_whole(axis, indices) => {
+                let shape = device.selected(axis, indices);
+                let buffers = &mut self.loaded.borrow_mut().buffers;
+                let memory = buffers.take(&self.shared, name, device.dtype(), &shape)?;
+                Ok(Tensor::Device(device.select_into(memory, axis, indices)?))
+            }
+            _ => Ok(tensor.select(axis, indices)?),
         }
-        let memory = self.memory(name, device.dtype(), &device.selected(axis, indices))?;
-        Ok(Tensor::Device(device.select_into(memory, axis, indices)?))
     }
 
     fn layers(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, f32)>, BackendError> {
