@@ -64,7 +64,7 @@ build "$disk/fp8" "$memory/fp8" "$clip"
 rm -r "$disk/fp8"
 "$bernini" verify "$memory/bf16" "$memory/fp8" "${expert[@]}" --level b \
   -o "$results/full-expert-steps.json" || [ $? = 1 ]
-# The f32 graph of an expert takes 57 GB of memory.
+# Makes room for 58 GB of f32 weights, which are mapped from the disk.
 rm -r "$memory/bf16"
 renderer
 "$bernini" export "$memory/ckpt" -o "$disk/f32" --only transformer,transformer_context
