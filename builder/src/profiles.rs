@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use bernini_graphs::Submodule;
 use bernini_graphs::engines::{ProfileEntry, SizeRange};
+use bernini_graphs::submodule::flow_head::{MAX_ROWS, MAX_STEPS};
 
 use crate::planner_sizes::PlannerSizes;
 use crate::workload::{Clip, Workload};
@@ -16,6 +17,8 @@ const PIXELS_PER_LATENT: usize = 8;
 /// Rows of a context: at least (spec D.8), and at most unless the workload's tokens need more.
 const MIN_CONTEXT: usize = 512;
 const MAX_CONTEXT: usize = 2048;
+/// Steps of the flow head in preset v1 (spec D.11).
+const HEAD_STEPS: usize = 5;
 /// Longest prompt that the text encoder sees (spec E.3).
 const MAX_TEXT: usize = 512;
 
@@ -95,9 +98,14 @@ impl Profiles {
             ("past", up_to(sizes.prefix, longest)),
         ];
         self.add(Submodule::PlannerLm, &format!("{name} target"), &target);
-        let rows = [("rows", up_to(sizes.revealed * sizes.head_branches, 3 * longest))];
+        let rows = [
+            ("batch", up_to(sizes.head_branches, 3)),
+            ("rows", up_to(sizes.revealed.min(MAX_ROWS), MAX_ROWS)),
+        ];
         self.add(Submodule::PredVit, name, &rows);
         self.add(Submodule::FlowHead, name, &rows);
+        let steps = ("steps", up_to(HEAD_STEPS, MAX_STEPS));
+        self.add(Submodule::FlowHeadModulation, name, &[rows[0], rows[1], steps]);
         let tokens = up_to(sizes.prefix + sizes.target, longest);
         self.add(Submodule::ProjGen, name, &[("tokens", tokens)]);
     }

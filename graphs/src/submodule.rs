@@ -14,7 +14,9 @@ pub enum Submodule {
     PlannerLm,
     /// Connector to the flow head.
     PredVit,
-    /// Flow-matching head.
+    /// What shifts, scales and gates every block of the flow head: times and conditions only.
+    FlowHeadModulation,
+    /// Flow-matching head: one step.
     FlowHead,
     /// Connector to the renderer's context.
     ProjGen,
@@ -40,10 +42,11 @@ pub enum Submodule {
 
 impl Submodule {
     /// Every submodule, in pipeline order.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Vision,
         Self::PlannerLm,
         Self::PredVit,
+        Self::FlowHeadModulation,
         Self::FlowHead,
         Self::ProjGen,
         Self::TextEncoder,
@@ -63,6 +66,7 @@ impl Submodule {
             Self::Vision => "vision",
             Self::PlannerLm => "planner_lm",
             Self::PredVit => "pred_vit",
+            Self::FlowHeadModulation => "flow_head_modulation",
             Self::FlowHead => "flow_head",
             Self::ProjGen => "proj_gen",
             Self::TextEncoder => "text_encoder",
@@ -89,7 +93,7 @@ impl Submodule {
             Self::Vision => Component::Vision,
             Self::PlannerLm => Component::PlannerLm,
             Self::PredVit | Self::ProjGen => Component::Connector,
-            Self::FlowHead => Component::FlowHead,
+            Self::FlowHeadModulation | Self::FlowHead => Component::FlowHead,
             Self::TextEncoder => Component::TextEncoder,
             Self::TransformerContext | Self::Transformer => Component::Transformer,
             Self::Transformer2Context | Self::Transformer2 => Component::Transformer2,
@@ -237,24 +241,36 @@ pub mod planner_lm {
 
 /// Ports of both connectors.
 pub mod connector {
-    /// f32 `[rows, hidden_size]`, of `proj_gen` `[1, tokens, hidden_size]`.
+    /// f32 `[batch, rows, hidden_size]`, of `proj_gen` `[1, tokens, hidden_size]`.
     pub const HIDDEN: &str = "hidden";
-    /// f32 `[rows, out_dim_for_vit]`: conditions of the flow head.
+    /// f32 `[batch, rows, out_dim_for_vit]`: conditions of the flow head.
     pub const COND: &str = "cond";
     /// f32 `[1, tokens, out_dim_for_gen]`: rows of the renderer's context.
     pub const ROWS: &str = "rows";
 }
 
-/// Ports of the flow head.
+/// Ports of the flow head and of its modulation; `batch` are the branches of its guidance.
 pub mod flow_head {
-    /// f32 `[rows, target_channels]`.
-    pub const X: &str = "x";
-    /// f32 `[1, 256]`: sinusoid of t.
+    /// Most steps of one run of the modulation: its output takes 0.4 MB for each step and row.
+    pub const MAX_STEPS: usize = 8;
+    /// Most rows of a run, for the same reason.
+    pub const MAX_ROWS: usize = 32;
+
+    /// f32 `[steps, 256]`: sinusoid of each step's t.
     pub const T_EMBED: &str = "t_embed";
-    /// f32 `[rows, z_channels]`.
+    /// f32 `[batch, rows, z_channels]`.
     pub const COND: &str = "cond";
-    /// f32 `[rows, target_channels]`.
+    /// `[steps, batch, rows, (3·depth + 2)·width]`: shift, scale, gate of every block, then shift
+    /// and scale before the output. The head takes those of one step.
+    pub const MODULATION: &str = "modulation";
+    /// f32 `[rows, target_channels]`, which all branches share.
+    pub const X: &str = "x";
+    /// f32 `[batch, 1, 1]`: what each branch's velocity adds to x, the step's size included.
+    pub const WEIGHTS: &str = "weights";
+    /// f32 `[batch, rows, target_channels]`.
     pub const VELOCITY: &str = "velocity";
+    /// f32 `[rows, target_channels]`: x after the step.
+    pub const NEXT: &str = "next";
 }
 
 /// Ports of the text encoder.

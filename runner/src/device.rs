@@ -139,19 +139,19 @@ impl DeviceTensor {
         self.memory.gpu.stream.download(&self.memory.buffer, 0, bytes)
     }
 
-    /// Queues writing `row`, f32, at flat element `offset`; f32 may become bf16.
-    pub(crate) fn write(&self, offset: usize, row: &[f32]) -> Result<(), Error> {
-        let Memory { buffer, gpu } = &*self.memory;
-        if self.dtype == DType::Bf16 {
-            let mut short = vec![bf16::ZERO; row.len()];
-            short.convert_from_f32_slice(row);
-            return gpu.stream.upload(
-                bytemuck::cast_slice(short.reinterpret_cast()),
-                buffer,
-                2 * offset,
-            );
-        }
-        gpu.stream.upload(bytemuck::cast_slice(row), buffer, 4 * offset)
+    /// Queues overwriting `count` values from flat element `to` on with those of `other`, of the same
+    /// type, from `from` on.
+    pub(crate) fn copy(
+        &self,
+        to: usize,
+        other: &Self,
+        from: usize,
+        count: usize,
+    ) -> Result<(), Error> {
+        assert_eq!(self.dtype, other.dtype, "invariant: one type");
+        let [to, from, bytes] = [to, from, count].map(|elements| elements * self.dtype.bytes());
+        let (source, target) = (&other.memory.buffer, &self.memory.buffer);
+        self.memory.gpu.stream.copy(source, from, target, to, bytes)
     }
 
     /// The entries `indices` of axis `axis`, copied on the GPU.

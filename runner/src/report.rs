@@ -130,13 +130,13 @@ impl Report {
 /// The stage that runs a submodule.
 pub fn stage_of(submodule: Submodule) -> &'static str {
     use Submodule::{
-        FlowHead, PlannerLm, PredVit, ProjGen, TextEncoder, Transformer, Transformer2,
-        Transformer2Context, TransformerContext, VaeDecoderFirst, VaeDecoderNext, VaeEncoderFirst,
-        VaeEncoderNext, Vision,
+        FlowHead, FlowHeadModulation, PlannerLm, PredVit, ProjGen, TextEncoder, Transformer,
+        Transformer2, Transformer2Context, TransformerContext, VaeDecoderFirst, VaeDecoderNext,
+        VaeEncoderFirst, VaeEncoderNext, Vision,
     };
     match submodule {
         Vision => "vision",
-        PlannerLm | PredVit | FlowHead | ProjGen => "planner",
+        PlannerLm | PredVit | FlowHeadModulation | FlowHead | ProjGen => "planner",
         TextEncoder => "text",
         TransformerContext | Transformer2Context => "context",
         Transformer => "dit high",

@@ -2,7 +2,7 @@
 
 use bernini_graphs::DType;
 use bernini_tensorrt::Error;
-use ndarray::{ArrayD, ArrayView2, Axis, IxDyn};
+use ndarray::{ArrayD, Axis, IxDyn};
 
 use crate::device::DeviceTensor;
 
@@ -64,34 +64,42 @@ impl Tensor {
         indices.iter().copied().eq(0..self.shape()[axis])
     }
 
-    /// Overwrites the rows `indices` of each matrix of a float tensor `[matrices, rows, width]` with
-    /// `rows` `[indices, width]`, where it lies.
+    /// Overwrites the rows `indices` of each matrix of an f32 tensor `[matrices, count, width]` with
+    /// the first rows of `rows` `[.., width]`, where both lie.
     ///
     /// # Panics
-    /// If the sizes do not fit, or the tensor holds ids.
-    pub(crate) fn set_rows(
-        &mut self,
-        indices: &[usize],
-        rows: ArrayView2<'_, f32>,
-    ) -> Result<(), Error> {
+    /// If the sizes do not fit, or not both are f32 in one memory.
+    pub(crate) fn set_rows(&mut self, indices: &[usize], rows: &Self) -> Result<(), Error> {
         let &[matrices, count, width] = self.shape() else { panic!("invariant: rank 3") };
         for matrix in 0..matrices {
-            for (&index, row) in indices.iter().zip(rows.rows()) {
-                match self {
-                    Self::F32(array) => {
-                        array
-                            .index_axis_mut(Axis(0), matrix)
-                            .index_axis_mut(Axis(0), index)
-                            .assign(&row);
-                    }
-                    Self::I64(_) => panic!("invariant: a float tensor"),
-                    Self::Device(tensor) => {
-                        tensor.write((matrix * count + index) * width, &row.to_vec())?;
-                    }
-                }
+            for (row, &index) in indices.iter().enumerate() {
+                self.copy((matrix * count + index) * width, rows, row * width, width)?;
             }
         }
         Ok(())
+    }
+
+    /// Overwrites the values of an f32 tensor with those of another of its shape, where both lie.
+    ///
+    /// # Panics
+    /// If the shapes differ, or not both are f32 in one memory.
+    pub(crate) fn assign(&mut self, other: &Self) -> Result<(), Error> {
+        assert_eq!(self.shape(), other.shape(), "invariant: equal shapes");
+        self.copy(0, other, 0, other.shape().iter().product())
+    }
+
+    /// Overwrites `count` values from flat element `to` on with those of `other` from `from` on.
+    fn copy(&mut self, to: usize, other: &Self, from: usize, count: usize) -> Result<(), Error> {
+        match (self, other) {
+            (Self::F32(target), Self::F32(source)) => {
+                let target = target.as_slice_mut().expect("invariant: in C order");
+                let source = source.as_slice().expect("invariant: in C order");
+                target[to..to + count].copy_from_slice(&source[from..from + count]);
+                Ok(())
+            }
+            (Self::Device(target), Self::Device(source)) => target.copy(to, source, from, count),
+            _ => panic!("invariant: f32 tensors in one memory"),
+        }
     }
 }
 
@@ -130,8 +138,12 @@ mod tests {
     #[test]
     fn set_rows_writes_into_every_matrix() {
         let mut tensor = Tensor::zeros(&[2, 3, 2]);
-        tensor.set_rows(&[2, 0], ndarray::arr2(&[[1.0, 2.0], [3.0, 4.0]]).view()).unwrap();
+        let rows = ndarray::arr2(&[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]).into();
+        tensor.set_rows(&[2, 0], &rows).unwrap();
         let one = [[3.0, 4.0], [0.0, 0.0], [1.0, 2.0]];
         assert_eq!(tensor, Tensor::from(ndarray::arr3(&[one, one])));
+        let zeros = Tensor::zeros(&[2, 3, 2]);
+        tensor.assign(&zeros).unwrap();
+        assert_eq!(tensor, zeros);
     }
 }

@@ -6,6 +6,7 @@
 use std::sync::LazyLock;
 
 use bernini_graphs::manifest::Variant;
+use bernini_graphs::submodule::flow_head::{MAX_ROWS, MAX_STEPS};
 use bernini_runner::pipeline::{Pipeline, Trace};
 use bernini_runner::report::Report;
 use bernini_runner::request::Request;
@@ -85,6 +86,19 @@ fn every_other_task_matches_the_reference() {
         close(name, &planned.target, &golden.output(&format!("{name}.planned")));
         golden.compare_frames(&request, name);
     }
+}
+
+/// 36 tokens at once and nine steps: the flow head runs in two pieces of either.
+#[test]
+fn more_than_one_run_of_the_flow_head_takes_matches_the_reference() {
+    let (mut golden, name) = (Golden::load("planner"), "plain_at_once");
+    golden.json["runs"][name]["mode"] = "vae_txt_vit_wapg".into();
+    let (_, trace) = run(&request(&golden, name));
+    let planned = trace.planned.unwrap();
+    assert!(planned.target.nrows() > MAX_ROWS);
+    assert!(golden.json["runs"][name]["vit_denoising_step"].as_u64().unwrap() as usize > MAX_STEPS);
+    close(name, &planned.target, &golden.output(&format!("{name}.planned")));
+    close(name, &planned.wtxt_wvit, &golden.output(&format!("{name}.wtxt_wvit")));
 }
 
 #[test]

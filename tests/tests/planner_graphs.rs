@@ -5,12 +5,16 @@
 use bernini_graphs::Submodule;
 use bernini_graphs::submodule::{connector, flow_head, planner_lm};
 use bernini_runner::Tensor;
-use bernini_runner::backend::Backend;
+use bernini_runner::backend::{Backend, Outputs, Session};
 use bernini_runner::latents::Grid;
-use bernini_runner::planner::{MASKED, VisionTower, mrope, sinusoid};
+use bernini_runner::planner::{
+    Branch, FlowSchedule, MASKED, VisionTower, guidance_chain, mrope, sinusoid,
+};
 use bernini_tests::{Golden, Model, PlannerPart, assert_parity};
 use half::bf16;
-use ndarray::{Array2, Array3, Array4, ArrayD, Axis, IxDyn, Slice, concatenate};
+use ndarray::{
+    Array1, Array2, Array3, Array4, ArrayD, ArrayViewD, Axis, IxDyn, Slice, concatenate, stack,
+};
 use serde_json::Value;
 
 fn integers(value: &Value) -> Vec<usize> {
@@ -144,31 +148,97 @@ fn connectors_match_plain_torch() {
     assert_parity("proj_gen", found.as_slice().unwrap(), expected.as_slice().unwrap());
 
     let mut pred_vit = model.backend().load(Submodule::PredVit).unwrap();
-    let rows = Tensor::from(hidden.index_axis_move(Axis(0), 0));
-    let mut outputs = pred_vit.run(&[(connector::HIDDEN, &rows)]).unwrap();
+    let mut outputs = pred_vit.run(&[(connector::HIDDEN, &whole)]).unwrap();
     let found = outputs.take_f32::<IxDyn>(connector::COND).unwrap();
     let expected = golden.output::<IxDyn>("pred_vit");
     assert_parity("pred_vit", found.as_slice().unwrap(), expected.as_slice().unwrap());
 }
 
+/// The flow head's two graphs, as the runner composes them.
+struct Head {
+    modulation: Box<dyn Session>,
+    head: Box<dyn Session>,
+}
+
+impl Head {
+    fn new() -> Self {
+        let model = Model::full_with("flow_head", PlannerPart::FlowHead);
+        let load = |submodule| model.backend().load(submodule).unwrap();
+        Self { modulation: load(Submodule::FlowHeadModulation), head: load(Submodule::FlowHead) }
+    }
+
+    /// Modulation `[steps, batch, rows, ..]` of the `times` and of one condition per branch.
+    fn modulation(&mut self, times: &[f32], conditions: &[ArrayD<f32>]) -> ArrayD<f32> {
+        let times: Vec<Array2<f32>> = times.iter().map(|&t| sinusoid(t, 256)).collect();
+        let views: Vec<_> = times.iter().map(|row| row.view()).collect();
+        let t_embed = Tensor::from(concatenate(Axis(0), &views).unwrap());
+        let conditions: Vec<_> = conditions.iter().map(|cond| cond.view()).collect();
+        let cond = Tensor::from(stack(Axis(0), &conditions).unwrap());
+        let inputs = [(flow_head::T_EMBED, &t_embed), (flow_head::COND, &cond)];
+        self.modulation.run(&inputs).unwrap().take_f32(flow_head::MODULATION).unwrap()
+    }
+
+    /// Velocity of each branch, and x after the step.
+    fn step(&mut self, x: &Tensor, modulation: ArrayViewD<'_, f32>, weights: &[f32]) -> Outputs {
+        let modulation = Tensor::from(modulation.insert_axis(Axis(0)).to_owned());
+        let weights = Array1::from(weights.to_vec()).into_shape_with_order((weights.len(), 1, 1));
+        let weights = Tensor::from(weights.unwrap());
+        let inputs = [
+            (flow_head::X, x),
+            (flow_head::MODULATION, &modulation),
+            (flow_head::WEIGHTS, &weights),
+        ];
+        self.head.run(&inputs).unwrap()
+    }
+}
+
 #[test]
 fn flow_head_matches_plain_torch_at_every_time() {
     let golden = Golden::load("flow_head");
-    let model = Model::full_with("flow_head", PlannerPart::FlowHead);
-    let mut session = model.backend().load(Submodule::FlowHead).unwrap();
+    let mut head = Head::new();
     let runs = golden.json["velocities"].as_array().unwrap();
     assert!(runs.len() >= 4);
     for run in runs {
         let text = |key: &str| run[key].as_str().unwrap();
         let t = bf16::from_f64(run["t"].as_f64().unwrap()).to_f32();
+        let modulation = head.modulation(&[t], &[golden.input(text("cond"))]);
         let x = Tensor::from(golden.input(text("x")));
-        let cond = Tensor::from(golden.input(text("cond")));
-        let t_embed: Array2<f32> = sinusoid(t, 256);
-        let t_embed = Tensor::from(t_embed);
-        let inputs = [(flow_head::X, &x), (flow_head::T_EMBED, &t_embed), (flow_head::COND, &cond)];
-        let mut outputs = session.run(&inputs).unwrap();
+        let mut outputs = head.step(&x, modulation.index_axis(Axis(0), 0), &[1.0]);
         let found = outputs.take_f32::<IxDyn>(flow_head::VELOCITY).unwrap();
         let expected = golden.output::<IxDyn>(text("name"));
         assert_parity(text("name"), found.as_slice().unwrap(), expected.as_slice().unwrap());
+    }
+}
+
+#[test]
+fn draws_match_plain_torch_under_every_guidance() {
+    let golden = Golden::load("flow_head");
+    let mut head = Head::new();
+    let shift = golden.json["shift"].as_f64().unwrap() as f32;
+    let runs = golden.json["samples"].as_array().unwrap();
+    assert!(runs.len() >= 9);
+    for run in runs {
+        let number = |key: &str| run[key].as_f64().map(|value| value as f32);
+        let schedule = FlowSchedule::new(run["steps"].as_u64().unwrap() as usize, shift);
+        let (txt, img) = (number("vit_txt_cfg").unwrap(), number("vit_img_cfg"));
+        let guidance = guidance_chain(txt, img, true, false);
+        let conditions = guidance.branches.iter().map(|branch| match branch {
+            Branch::Uncond => golden.input("uncond"),
+            Branch::ImgCond => golden.input("imgcond"),
+            Branch::Cond => golden.input("cond"),
+        });
+        let conditions: Vec<_> = conditions.collect();
+        let times: Vec<_> = schedule.steps().iter().map(|step| step.t).collect();
+        let modulation = head.modulation(&times, &conditions);
+        let mut x = Tensor::from(golden.input("noise"));
+        for (step, modulation) in schedule.steps().iter().zip(modulation.outer_iter()) {
+            let branches = 0..conditions.len();
+            let weights: Vec<_> = branches.map(|i| guidance.share(i) * step.size()).collect();
+            x = head.step(&x, modulation, &weights).take(flow_head::NEXT).unwrap();
+        }
+        let Tensor::F32(found) = x else { panic!("on the CPU") };
+        let name = run["name"].as_str().unwrap();
+        let expected = golden.output::<IxDyn>(name);
+        assert_parity(name, found.as_slice().unwrap(), expected.as_slice().unwrap());
     }
 }

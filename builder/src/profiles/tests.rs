@@ -93,8 +93,11 @@ fn the_planner_is_fastest_at_its_workload() {
         line("t2v-480p target, v2v-480p target", target),
     ];
     assert_eq!(show(&all[&Submodule::PlannerLm]), expected);
-    assert_eq!(show(&all[&Submodule::PredVit]), [line(both, "rows 1 24 6144")]);
-    assert_eq!(show(&all[&Submodule::FlowHead]), [line(both, "rows 1 24 6144")]);
+    let rows = "batch 1 2 3; rows 1 12 32";
+    assert_eq!(show(&all[&Submodule::PredVit]), [line(both, rows)]);
+    assert_eq!(show(&all[&Submodule::FlowHead]), [line(both, rows)]);
+    let modulation = format!("{rows}; steps 1 5 8");
+    assert_eq!(show(&all[&Submodule::FlowHeadModulation]), [line(both, &modulation)]);
     assert_eq!(show(&all[&Submodule::ProjGen]), [line(both, "tokens 1 728 2048")]);
     let vision = "frame_tokens 1 60 64; frames 1 5 32; windows 1 30 512";
     assert_eq!(show(&all[&Submodule::Vision]), [line("v2v-480p", vision)]);

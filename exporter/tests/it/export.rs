@@ -111,12 +111,12 @@ fn both_layouts_export_the_same_renderer() {
         let manifest = files.remove(Path::new(EXPORT_MANIFEST)).unwrap();
         let manifest: ExportManifest = serde_json::from_slice(&manifest).unwrap();
         assert_eq!(manifest.variant, layout);
-        assert_eq!(manifest.submodules.len(), if layout == Variant::Full { 14 } else { 9 });
+        assert_eq!(manifest.submodules.len(), if layout == Variant::Full { 15 } else { 9 });
         files
     });
     assert!(renderer.iter().all(|(name, bytes)| full.get(name) == Some(bytes)));
     let more: Vec<_> = full.keys().filter(|name| !renderer.contains_key(*name)).collect();
-    assert_eq!(more.len(), 2 * 5 + 2 + 5 + 4 + 1, "{more:?}");
+    assert_eq!(more.len(), 2 * 6 + 2 + 5 + 4 + 1, "{more:?}");
 }
 
 #[test]

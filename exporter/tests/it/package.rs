@@ -231,7 +231,7 @@ fn fp8_covers_the_language_model_and_not_the_heads() {
     let text = |stem: &str| fs::read(fixture.out().join(format!("{stem}.onnx"))).unwrap();
     let quantised = |stem| text(stem).windows(16).any(|part| part == b"DequantizeLinear");
     assert!(quantised("planner_lm") && quantised("text_encoder"));
-    for stem in ["vision", "pred_vit", "flow_head", "proj_gen"] {
+    for stem in ["vision", "pred_vit", "flow_head_modulation", "flow_head", "proj_gen"] {
         assert!(!quantised(stem), "{stem}");
     }
     assert!(inspect(&fixture.out(), true).unwrap().ok());

@@ -12,8 +12,8 @@ const EPS: f32 = 1e-6;
 
 /// Traces `pred_vit`: hidden states of revealed tokens to conditions of the flow head.
 pub fn pred_vit(g: &GraphBuilder<'_>, lm: &PlannerConfig, c: &ConnectorConfig) {
-    let rows = Dim::symbol("rows");
-    let x = g.input(HIDDEN, DType::F32, &[rows, lm.hidden_size.into()]).to_compute();
+    let size = [Dim::symbol("batch"), Dim::symbol("rows"), lm.hidden_size.into()];
+    let x = g.input(HIDDEN, DType::F32, &size).to_compute();
     let (s, out) = (g.root().at("pred_vit"), c.out_dim_for_vit);
     let x = s.linear("2", s.linear("0", x, out).gelu_erf(), out);
     g.output(COND, s.linear("4", s.rms_norm("3", x, EPS, Layout::AsIs), out), DType::F32);

@@ -72,6 +72,7 @@ pub fn build(
         Submodule::Vision => vision::vision(&g, &planner().vision),
         Submodule::PlannerLm => planner_lm::planner_lm(&g, &planner().lm),
         Submodule::PredVit => connector::pred_vit(&g, &planner().lm, &planner().connector),
+        Submodule::FlowHeadModulation => flow_head::modulation(&g, &planner().flow_head),
         Submodule::FlowHead => flow_head::flow_head(&g, &planner().flow_head),
         Submodule::ProjGen => connector::proj_gen(&g, &planner().lm, &planner().connector),
         Submodule::TextEncoder => umt5::text_encoder(&g, &configs.text_encoder),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bernini_graphs::Submodule;
 use bernini_graphs::manifest::Variant;
 use bernini_graphs::models::PlannerConfigs;
+use bernini_graphs::submodule::flow_head::MAX_ROWS;
 
 use crate::guidance::{ApgParams, Available, Guidance, GuidanceError, GuidanceMode, Omegas};
 use crate::latents::Grid;
@@ -180,12 +181,16 @@ fn planner(shape: &Shape, configs: &PlannerConfigs) -> Result<Vec<Job>, Geometry
         let sizes = [("batch", batch), ("tokens", tokens), ("past", past)];
         Job::new(Submodule::PlannerLm, &sizes, runs)
     };
-    let rows = [("rows", guided * target.div_ceil(REVEALS))];
+    let rows = target.div_ceil(REVEALS);
+    let draws = REVEALS * rows.div_ceil(MAX_ROWS);
+    let rows = [("batch", guided), ("rows", rows.min(MAX_ROWS))];
+    let steps = ("steps", HEAD_STEPS);
     let others = [
         pass(guided + 1, prefix, 0, 1),
         pass(guided, target, prefix, REVEALS + 1),
-        Job::new(Submodule::PredVit, &rows, REVEALS),
-        Job::new(Submodule::FlowHead, &rows, REVEALS * HEAD_STEPS),
+        Job::new(Submodule::PredVit, &rows, draws),
+        Job::new(Submodule::FlowHeadModulation, &[rows[0], rows[1], steps], draws),
+        Job::new(Submodule::FlowHead, &rows, draws * HEAD_STEPS),
         Job::new(Submodule::ProjGen, &[("tokens", prefix + target)], 1),
     ];
     Ok(vision.chain(others).collect())

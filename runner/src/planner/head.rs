@@ -1,10 +1,13 @@
 //! Draws the embeddings of revealed tokens: `pred_vit`, then the flow head (spec D.7, D.9).
 
 use bernini_graphs::Submodule;
-use bernini_graphs::submodule::{connector, flow_head};
-use ndarray::{Array2, ArrayView2, Axis, concatenate};
+use bernini_graphs::submodule::connector;
+use bernini_graphs::submodule::flow_head::{
+    COND, MAX_STEPS, MODULATION, NEXT, T_EMBED, WEIGHTS, X,
+};
+use ndarray::{Array2, Array3, Axis, concatenate};
 
-use super::flow_schedule::{FlowSchedule, HeadGuidance, sinusoid};
+use super::flow_schedule::{FlowSchedule, FlowStep, HeadGuidance, sinusoid};
 use crate::backend::{Backend, BackendError, Session};
 use crate::tensor::Tensor;
 
@@ -14,59 +17,74 @@ const FREQ_DIM: usize = 256;
 /// The flow head and the connector that feeds it, loaded.
 pub(super) struct Head {
     pred_vit: Box<dyn Session>,
+    modulation: Box<dyn Session>,
     flow_head: Box<dyn Session>,
 }
 
-/// How embeddings are drawn.
-pub(super) struct Sampler {
-    schedule: FlowSchedule,
-    /// The sinusoid `[1, FREQ_DIM]` of every step.
-    t_embeds: Vec<Tensor>,
-    pub(super) guidance: HeadGuidance,
-}
+/// How embeddings are drawn: the steps, in groups that one run of the modulation serves.
+pub(super) struct Sampler(Vec<Group>);
 
-impl Sampler {
-    pub(super) fn new(schedule: FlowSchedule, guidance: HeadGuidance) -> Self {
-        let steps = schedule.steps().iter();
-        let t_embeds = steps.map(|step| sinusoid(step.t, FREQ_DIM).into()).collect();
-        Self { schedule, t_embeds, guidance }
-    }
+struct Group {
+    /// Sinusoids `[steps, FREQ_DIM]` of the steps' times.
+    t_embeds: Tensor,
+    /// Of each step, `[batch, 1, 1]`: what each branch's velocity adds to x.
+    weights: Vec<Tensor>,
 }
 
 impl Head {
     pub(super) fn load(backend: &dyn Backend) -> Result<Self, BackendError> {
         Ok(Self {
             pred_vit: backend.load(Submodule::PredVit)?,
+            modulation: backend.load(Submodule::FlowHeadModulation)?,
             flow_head: backend.load(Submodule::FlowHead)?,
         })
     }
 
-    /// Embeddings `[rows, channels]` from `noise` of that shape and the hidden states
-    /// `[rows, hidden_size]` of each branch of the guidance. Branches run as one batch.
+    /// Prepares draws.
+    pub(super) fn sampler(
+        &self,
+        schedule: &FlowSchedule,
+        guidance: &HeadGuidance,
+    ) -> Result<Sampler, BackendError> {
+        let branches = Array3::from_shape_fn((guidance.branches.len(), 1, 1), |(branch, ..)| {
+            guidance.share(branch)
+        });
+        let group = |steps: &[FlowStep]| {
+            let t_embeds = steps.iter().map(|step| sinusoid(step.t, FREQ_DIM));
+            let t_embeds: Vec<Array2<f32>> = t_embeds.collect();
+            let views: Vec<_> = t_embeds.iter().map(|row| row.view()).collect();
+            let t_embeds = concatenate(Axis(0), &views).expect("invariant: rows of one width");
+            let weights = steps.iter().map(|step| (&branches * step.size()).into()).collect();
+            let t_embeds = self.modulation.resident(T_EMBED, t_embeds.into())?;
+            Ok(Group { t_embeds, weights })
+        };
+        let groups = schedule.steps().chunks(MAX_STEPS).map(group);
+        Ok(Sampler(groups.collect::<Result<_, BackendError>>()?))
+    }
+
+    /// Queues a draw of embeddings f32 `[rows, channels]` from `noise` of that shape and the hidden
+    /// states `[branches, rows, hidden_size]`; at most [`MAX_ROWS`] rows.
+    ///
+    /// [`MAX_ROWS`]: bernini_graphs::submodule::flow_head::MAX_ROWS
     pub(super) fn draw(
         &mut self,
         sampler: &Sampler,
         noise: Array2<f32>,
-        hidden: &[ArrayView2<'_, f32>],
-    ) -> Result<Array2<f32>, BackendError> {
-        let hidden = join(hidden);
-        let cond = self.pred_vit.run(&[(connector::HIDDEN, &hidden)])?.take(connector::COND)?;
-        let (mut x, branches) = (noise, sampler.guidance.branches.len());
-        for (step, t_embed) in sampler.schedule.steps().iter().zip(&sampler.t_embeds) {
-            let same = join(&vec![x.view(); branches]);
-            let inputs =
-                [(flow_head::X, &same), (flow_head::T_EMBED, t_embed), (flow_head::COND, &cond)];
-            let velocity: Array2<f32> =
-                self.flow_head.run(&inputs)?.take_f32(flow_head::VELOCITY)?;
-            let parts: Vec<_> = velocity.axis_chunks_iter(Axis(0), x.nrows().max(1)).collect();
-            let guided = sampler.guidance.combine(&parts);
-            let guided = guided.expect("invariant: one velocity per branch of the guidance");
-            step.advance(&mut x, guided.view());
+        hidden: &Tensor,
+    ) -> Result<Tensor, BackendError> {
+        let cond = self.pred_vit.run(&[(connector::HIDDEN, hidden)])?.take(connector::COND)?;
+        let mut x = self.flow_head.resident(X, noise.into())?;
+        for Group { t_embeds, weights } in &sampler.0 {
+            let inputs = [(T_EMBED, t_embeds), (COND, &cond)];
+            let all = self.modulation.run(&inputs)?.take(MODULATION)?;
+            for (i, weights) in weights.iter().enumerate() {
+                let of_step = self.flow_head.select(MODULATION, &all, 0, &[i])?;
+                let inputs = [(X, &x), (MODULATION, &of_step), (WEIGHTS, weights)];
+                let next = self.flow_head.run(&inputs)?.take(NEXT)?;
+                // In place: a recorded run knows where it reads.
+                x.assign(&next)?;
+            }
         }
         Ok(x)
     }
-}
-
-fn join(parts: &[ArrayView2<'_, f32>]) -> Tensor {
-    concatenate(Axis(0), parts).expect("invariant: parts of one width").into()
 }

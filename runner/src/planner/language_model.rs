@@ -94,15 +94,14 @@ impl LanguageModel {
         })
     }
 
-    /// Embeddings of the target f32 `[tokens, hidden_size]`, for `branches` branches, where
-    /// [`Self::target`] reads them: `[branches, tokens, hidden_size]`.
+    /// `[branches, tokens]` times the same embedding f32 `[1, hidden_size]`, where [`Self::target`]
+    /// reads them.
     pub(super) fn target_embeds(
         &self,
-        branches: usize,
-        target: &Array2<f32>,
+        [branches, tokens]: [usize; 2],
+        embedding: &Array2<f32>,
     ) -> Result<Tensor, BackendError> {
-        let (tokens, width) = target.dim();
-        let embeds = target.broadcast((branches, tokens, width));
+        let embeds = embedding.broadcast((branches, tokens, embedding.ncols()));
         let embeds = embeds.expect("invariant: a leading axis broadcasts").to_owned();
         self.session.resident(EMBEDS, embeds.into())
     }
@@ -116,16 +115,32 @@ impl LanguageModel {
         Ok(Hidden(self.run(embeds, behind)?.take(HIDDEN)?))
     }
 
-    /// Those of `hidden` along `axis`, f32; waits for the pass. Others stay where they were computed.
-    pub(super) fn read(
+    /// States `[branches, rows, hidden_size]` of the tokens `rows`, where they were computed.
+    pub(super) fn select(&self, hidden: &Hidden, rows: &[usize]) -> Result<Tensor, BackendError> {
+        self.session.select(HIDDEN, &hidden.0, 1, rows)
+    }
+
+    /// States f32 `[tokens, hidden_size]` of a branch; waits for the pass. Others stay where they
+    /// were computed.
+    pub(super) fn hidden(
         &self,
         hidden: &Hidden,
-        axis: usize,
-        indices: &[usize],
-    ) -> Result<Array3<f32>, BackendError> {
-        let chosen = self.session.select(HIDDEN, &hidden.0, axis, indices)?;
-        let outputs = [(HIDDEN.to_string(), chosen)].into();
-        Outputs::new(Submodule::PlannerLm, outputs).take_f32(HIDDEN)
+        branch: usize,
+    ) -> Result<Array2<f32>, BackendError> {
+        self.read(HIDDEN, &hidden.0, branch)
+    }
+
+    /// What [`Self::target_embeds`] have become, f32 `[tokens, hidden_size]`: the same in every
+    /// branch.
+    pub(super) fn target_rows(&self, embeds: &Tensor) -> Result<Array2<f32>, BackendError> {
+        self.read(EMBEDS, embeds, 0)
+    }
+
+    fn read(&self, name: &str, of: &Tensor, branch: usize) -> Result<Array2<f32>, BackendError> {
+        let chosen = self.session.select(name, of, 0, &[branch])?;
+        let outputs = [(name.to_string(), chosen)].into();
+        let chosen: Array3<f32> = Outputs::new(Submodule::PlannerLm, outputs).take_f32(name)?;
+        Ok(chosen.index_axis_move(Axis(0), 0))
     }
 
     /// Rotary tables `[branches, longest, head_dim / 2]` of the tokens that `choose` picks.

@@ -6,11 +6,12 @@ use std::thread;
 use bernini_graphs::Submodule;
 use bernini_graphs::models::PlannerConfigs;
 use bernini_graphs::submodule::connector::{HIDDEN, ROWS};
+use bernini_graphs::submodule::flow_head::MAX_ROWS;
 use ndarray::{Array2, Array3, ArrayView2, Axis, concatenate};
 
 use super::flow_schedule::{FlowSchedule, guidance_chain};
-use super::head::{Head, Sampler};
-use super::language_model::{Behind, Hidden, LanguageModel, Prefix};
+use super::head::Head;
+use super::language_model::{Behind, LanguageModel, Prefix};
 use super::maskgit::{RevealSteps, reveal_order};
 use super::stream::{Branch, PlannerText, TokenStream, Visual};
 use super::tokenizer::QwenTokenizer;
@@ -143,9 +144,9 @@ impl<'a> Planner<'a> {
 
         let tokens = brief.target.visual.grid.tokens();
         let (steps, shift) = (settings.vit_denoising_step, self.configs.flow_head.shift);
-        let sampler = Sampler::new(FlowSchedule::new(steps, shift), guidance);
-        let mut target = self.mask_token.rows(&vec![0; tokens])?;
-        let mut embeds = self.language_model.target_embeds(guided.len(), &target)?;
+        let sampler = self.head.sampler(&FlowSchedule::new(steps, shift), &guidance)?;
+        let target = self.mask_token.rows(&[0])?;
+        let mut embeds = self.language_model.target_embeds([guided.len(), tokens], &target)?;
         let order = reveal_order(seed, tokens);
         let reveals: Vec<_> = RevealSteps::new(order, settings.planning_step).collect();
         let most = reveals.iter().map(Vec::len).max().unwrap_or(0);
@@ -163,21 +164,21 @@ impl<'a> Planner<'a> {
                 // Drawn while the GPU runs that pass.
                 let noise = noise(&mut rng, reveal.len(), [most, target.ncols()]);
                 let rows = repeated(&reveal, most);
-                let hidden = self.language_model.read(&hidden, 1, &rows)?;
-                let hidden: Vec<_> = hidden.outer_iter().collect();
-                let drawn = self.head.draw(&sampler, noise, &hidden)?;
-                embeds.set_rows(&reveal, drawn.view()).map_err(BackendError::from)?;
-                for (&token, row) in reveal.iter().zip(drawn.rows()) {
-                    target.row_mut(token).assign(&row);
+                let rows = rows.chunks(MAX_ROWS).zip(noise.axis_chunks_iter(Axis(0), MAX_ROWS));
+                for ((rows, noise), reveal) in rows.zip(reveal.chunks(MAX_ROWS)) {
+                    let hidden = self.language_model.select(&hidden, rows)?;
+                    let drawn = self.head.draw(&sampler, noise.to_owned(), &hidden)?;
+                    embeds.set_rows(reveal, &drawn).map_err(BackendError::from)?;
                 }
             }
             step();
         }
-        let cond = sampler.guidance.branches.iter().position(|&branch| branch == Branch::Cond);
+        let cond = guidance.branches.iter().position(|&branch| branch == Branch::Cond);
         let cond = cond.expect("invariant: every guidance ends with cond");
         // One more pass over the finished target, of all branches: another shape would take longer.
         let hidden = self.language_model.target(&behind, &embeds)?;
-        let hidden = self.hidden(&hidden, cond)?;
+        let hidden = self.language_model.hidden(&hidden, cond)?;
+        let target = self.language_model.target_rows(&embeds)?;
         self.contexts(&branches, &prefix, hidden.view(), target)
     }
 
@@ -248,7 +249,7 @@ impl<'a> Planner<'a> {
         let [cond, uncond] = [Branch::Cond, Branch::Uncond].map(|b| branches.index(b));
         let stream = &branches.streams[cond];
         let (start, kept) = (stream.target.start, stream.prefix_len());
-        let own = self.hidden(&prefix.hidden, cond)?;
+        let own = self.language_model.hidden(&prefix.hidden, cond)?;
         let [before, after] =
             [0..start, start..kept].map(|rows| own.slice_axis(Axis(0), rows.into()));
         let all = concatenate(Axis(0), &[before, hidden, after])
@@ -256,7 +257,7 @@ impl<'a> Planner<'a> {
         let wtxt_wvit = self.rows(all)?;
         let others: Vec<_> = stream.prefix().collect();
         let negative = branches.streams[uncond].prefix_len();
-        let outer = self.hidden(&prefix.hidden, uncond)?;
+        let outer = self.language_model.hidden(&prefix.hidden, uncond)?;
         let negative = outer.slice_axis(Axis(0), (..negative).into()).to_owned();
         Ok(Planned {
             wtxt_wovit: wtxt_wvit.select(Axis(0), &others),
@@ -265,11 +266,6 @@ impl<'a> Planner<'a> {
             target,
             passes: self.language_model.passes,
         })
-    }
-
-    /// States `[tokens, hidden_size]` of a branch.
-    fn hidden(&self, hidden: &Hidden, branch: usize) -> Result<Array2<f32>, BackendError> {
-        Ok(self.language_model.read(hidden, 0, &[branch])?.index_axis_move(Axis(0), 0))
     }
 
     /// `proj_gen` on hidden states `[tokens, hidden_size]`.

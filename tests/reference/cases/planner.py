@@ -23,6 +23,8 @@ def make():
     edit = {"prompt": "Replace the red car with a blue bicycle.", "planner_system": EDITING, "num_frames": 5, "height": 0, "width": 0}
     record(golden, parts, "plain", plain, {}, 30)
     record(golden, parts, "plain_short_negative", plain | {"negative_prompt": " ", "num_frames": 1, "seed": 0, "vit_txt_cfg": 1.0}, {}, 6)
+    # More tokens and steps than one run of the flow head takes.
+    record(golden, parts, "plain_at_once", plain | {"num_frames": 97, "planning_step": 1, "vit_denoising_step": 9}, {}, 150)
     record(golden, parts, "sources", edit, media, 12)
     record(golden, parts, "sources_guided", edit | {"vit_img_cfg": 0.7, "vit_denoising_step": 1, "planning_step": 5, "seed": 2**31 + 7}, media, 12)
     record(golden, parts, "images", edit | size | {"vit_img_cfg": None, "num_frames": 33}, {"images": images}, 17)

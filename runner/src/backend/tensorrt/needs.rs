@@ -22,6 +22,7 @@ const LOADS: [Submodule; Submodule::ALL.len()] = [
     Submodule::Vision,
     Submodule::PlannerLm,
     Submodule::PredVit,
+    Submodule::FlowHeadModulation,
     Submodule::FlowHead,
     Submodule::ProjGen,
     Submodule::VaeEncoderFirst,
@@ -103,7 +104,8 @@ fn planner(plan: &Plan) -> Vec<(Submodule, Sizes)> {
     let Some(target) = plan.target else { return vec![] };
     let tokens = known(&[("tokens", target.visual.grid.tokens())]);
     let mut needs = vec![(Submodule::PlannerLm, tokens)];
-    let others = [Submodule::PredVit, Submodule::FlowHead, Submodule::ProjGen];
+    use Submodule::{FlowHead, FlowHeadModulation, PredVit, ProjGen};
+    let others = [PredVit, FlowHeadModulation, FlowHead, ProjGen];
     needs.extend(others.map(|submodule| (submodule, Sizes::new())));
     if !plan.sources.is_empty() {
         needs.push((Submodule::Vision, Sizes::new()));
