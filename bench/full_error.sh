@@ -34,8 +34,9 @@ bf16() {
 }
 
 vae=vae_encoder_first,vae_encoder_next,vae_decoder_first,vae_decoder_next
-bf16 small connector,flow_head,mask_tokens,vae "pred_vit,proj_gen,flow_head,$vae" \
-  pred_vit proj_gen flow_head vae_encoder vae_decoder
+heads=pred_vit,proj_gen,flow_head_modulation,flow_head
+bf16 heads connector,flow_head,mask_tokens "$heads" ${heads//,/ }
+bf16 vae vae "$vae" vae_encoder vae_decoder
 bf16 vision vision vision vision
 bf16 text-encoder text_encoder text_encoder text_encoder
 bf16 planner-lm planner_lm,mask_tokens planner_lm planner_lm

@@ -188,22 +188,44 @@ def reference(name, *arguments):
     return getattr(module, {"flow_head": "FlowHead", "connector": "Connector"}[name])(*arguments).to(DEVICE).eval()
 
 
+def flow_head_modulation(checkpoint):
+    """Shift, scale and gate of every block, at five times."""
+    model, config = flow_head_model(checkpoint)
+    times, cond = randn(5, 1, 256), randn(REVEALED, config["z_channels"])
+
+    def forward(times, cond):
+        y = model.time_embed.mlp(times) + model.cond_embed(cond)
+        return torch.cat([layer.adaLN_modulation(y) for layer in [*model.res_blocks, model.final_layer]], -1)
+
+    exact = forward(times, cond)
+    model.bfloat16()
+    return exact, forward(*cast([times, cond], torch.bfloat16))
+
+
 def flow_head(checkpoint):
+    """Velocity, given the modulation."""
+    model, config = flow_head_model(checkpoint)
+    x, modulation = randn(REVEALED, config["target_channels"]), randn(REVEALED, (3 * config["depth"] + 2) * config["width"])
+
+    def forward(x, modulation):
+        parts = iter(modulation.chunk(3 * config["depth"] + 2, -1))
+        x = model.input_proj(x)
+        for block in model.res_blocks:
+            shift, scale, gate = (next(parts) for _ in range(3))
+            x = x + gate * block.mlp(block.in_ln(x) * (1 + scale) + shift)
+        shift, scale = parts
+        return model.final_layer.linear(model.final_layer.norm(x) * (1 + scale) + shift)
+
+    exact = forward(x, modulation)
+    model.bfloat16()
+    return exact, forward(*cast([x, modulation], torch.bfloat16))
+
+
+def flow_head_model(checkpoint):
     config = checkpoint.config("config.json")["clip_diff_cfg"]
     model = reference("flow_head", *(config[key] for key in ("z_channels", "target_channels", "width", "depth")))
     model.load_state_dict(checkpoint.tensors("vit_decoder.net."))
-    x, y, c = randn(REVEALED, config["target_channels"]), randn(1, 256), randn(REVEALED, config["z_channels"])
-
-    def forward(x, y, c):
-        y = model.time_embed.mlp(y) + model.cond_embed(c)
-        x = model.input_proj(x)
-        for block in model.res_blocks:
-            x = block(x, y)
-        return model.final_layer(x, y)
-
-    exact = forward(x, y, c)
-    model.bfloat16()
-    return exact, forward(*cast([x, y, c], torch.bfloat16))
+    return model, config
 
 
 def connector(part):
@@ -248,6 +270,7 @@ PARTS = {
     "text_encoder": text_encoder,
     "planner_lm": planner_lm,
     "vision": vision,
+    "flow_head_modulation": flow_head_modulation,
     "flow_head": flow_head,
     "pred_vit": connector("pred_vit"),
     "proj_gen": connector("proj_gen"),
@@ -267,7 +290,7 @@ def main(folder, output, *only):
         try:
             exact, short = (x.double() for x in part(checkpoint))
             errors[name] = ((short - exact).norm() / exact.norm()).item()
-            print(f"{name:16} {errors[name]:.3e}", flush=True)
+            print(f"{name:20} {errors[name]:.3e}", flush=True)
         except Exception:
             traceback.print_exc()
         if DEVICE == "cuda":

@@ -89,6 +89,10 @@ impl Session for CalibratingSession {
         self.session.resident(name, tensor)
     }
 
+    fn zeros(&self, name: &str, shape: &[usize]) -> Result<Tensor, BackendError> {
+        self.session.zeros(name, shape)
+    }
+
     fn select(
         &self,
         name: &str,

@@ -1,6 +1,7 @@
 //! Tensors that live on the GPU: what a step leaves there for the next is never copied to the host.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bernini_graphs::DType;
@@ -139,19 +140,30 @@ impl DeviceTensor {
         self.memory.gpu.stream.download(&self.memory.buffer, 0, bytes)
     }
 
-    /// Queues overwriting `count` values from flat element `to` on with those of `other`, of the same
-    /// type, from `from` on.
-    pub(crate) fn copy(
-        &self,
-        to: usize,
-        other: &Self,
-        from: usize,
-        count: usize,
-    ) -> Result<(), Error> {
+    /// Queues setting every value to 0.
+    pub(crate) fn zero(&self) -> Result<(), Error> {
+        self.memory.gpu.stream.zero(&self.memory.buffer, 0, self.bytes())
+    }
+
+    /// Queues overwriting an f32 tensor from flat element `to` on.
+    ///
+    /// # Panics
+    /// If it is not f32.
+    pub(crate) fn write(&self, to: usize, values: &[f32]) -> Result<(), Error> {
+        assert_eq!(self.dtype, DType::F32, "invariant: f32");
+        let Memory { buffer, gpu } = &*self.memory;
+        gpu.stream.upload(bytemuck::cast_slice(values), buffer, 4 * to)
+    }
+
+    /// Queues overwriting values from flat element `to` on with the elements `from` of `other`.
+    ///
+    /// # Panics
+    /// If the types differ.
+    pub(crate) fn copy(&self, to: usize, other: &Self, from: Range<usize>) -> Result<(), Error> {
         assert_eq!(self.dtype, other.dtype, "invariant: one type");
-        let [to, from, bytes] = [to, from, count].map(|elements| elements * self.dtype.bytes());
+        let size = self.dtype.bytes();
         let (source, target) = (&other.memory.buffer, &self.memory.buffer);
-        self.memory.gpu.stream.copy(source, from, target, to, bytes)
+        self.memory.gpu.stream.copy(source, from.start * size, target, to * size, from.len() * size)
     }
 
     /// The entries `indices` of axis `axis`, copied on the GPU.

@@ -1,8 +1,10 @@
 //! What goes into a submodule and what comes out.
 
+use std::ops::Range;
+
 use bernini_graphs::DType;
 use bernini_tensorrt::Error;
-use ndarray::{ArrayD, Axis, IxDyn};
+use ndarray::{Array2, ArrayD, Axis, IxDyn};
 
 use crate::device::DeviceTensor;
 
@@ -64,41 +66,55 @@ impl Tensor {
         indices.iter().copied().eq(0..self.shape()[axis])
     }
 
-    /// Overwrites the rows `indices` of each matrix of an f32 tensor `[matrices, count, width]` with
-    /// the first rows of `rows` `[.., width]`, where both lie.
-    ///
-    /// # Panics
-    /// If the sizes do not fit, or not both are f32 in one memory.
-    pub(crate) fn set_rows(&mut self, indices: &[usize], rows: &Self) -> Result<(), Error> {
-        let &[matrices, count, width] = self.shape() else { panic!("invariant: rank 3") };
-        for matrix in 0..matrices {
-            for (row, &index) in indices.iter().enumerate() {
-                self.copy((matrix * count + index) * width, rows, row * width, width)?;
+    /// Rows over all axes but the last, and their width.
+    fn matrix(&self) -> [usize; 2] {
+        let (width, rows) = self.shape().split_last().unwrap_or((&1, &[]));
+        [rows.iter().product(), *width]
+    }
+
+    /// The first `count` rows of a float tensor, counted over all axes but the last, in host memory.
+    /// `None` where there are fewer, or ids.
+    pub(crate) fn first_rows(&self, count: usize) -> Result<Option<Array2<f32>>, Error> {
+        let [rows, width] = self.matrix();
+        let values = match self {
+            _ if rows < count => return Ok(None),
+            Self::F32(array) => array.iter().take(count * width).copied().collect(),
+            Self::Device(tensor) if tensor.dtype().is_float() => {
+                tensor.download_f32(count * width)?
             }
-        }
-        Ok(())
+            _ => return Ok(None),
+        };
+        Ok(Array2::from_shape_vec((count, width), values).ok())
     }
 
-    /// Overwrites the values of an f32 tensor with those of another of its shape, where both lie.
+    /// Overwrites the rows from `to` on with the rows `rows` of `other`, where this tensor lies; rows
+    /// are counted over all axes but the last.
     ///
     /// # Panics
-    /// If the shapes differ, or not both are f32 in one memory.
-    pub(crate) fn assign(&mut self, other: &Self) -> Result<(), Error> {
-        assert_eq!(self.shape(), other.shape(), "invariant: equal shapes");
-        self.copy(0, other, 0, other.shape().iter().product())
-    }
-
-    /// Overwrites `count` values from flat element `to` on with those of `other` from `from` on.
-    fn copy(&mut self, to: usize, other: &Self, from: usize, count: usize) -> Result<(), Error> {
+    /// If a row is outside, the widths differ, one is not f32, or only `other` is in GPU memory.
+    pub(crate) fn copy_rows(
+        &mut self,
+        to: usize,
+        other: &Self,
+        rows: Range<usize>,
+    ) -> Result<(), Error> {
+        let ([count, width], [own_count, own_width]) = (other.matrix(), self.matrix());
+        assert_eq!(own_width, width, "invariant: equal widths");
+        assert!(rows.end <= count && to + rows.len() <= own_count, "invariant: rows inside");
+        let (to, from) = (to * width, rows.start * width..rows.end * width);
+        let in_order = "invariant: in C order";
         match (self, other) {
             (Self::F32(target), Self::F32(source)) => {
-                let target = target.as_slice_mut().expect("invariant: in C order");
-                let source = source.as_slice().expect("invariant: in C order");
-                target[to..to + count].copy_from_slice(&source[from..from + count]);
+                let source = &source.as_slice().expect(in_order)[from];
+                let target = target.as_slice_mut().expect(in_order);
+                target[to..to + source.len()].copy_from_slice(source);
                 Ok(())
             }
-            (Self::Device(target), Self::Device(source)) => target.copy(to, source, from, count),
-            _ => panic!("invariant: f32 tensors in one memory"),
+            (Self::Device(target), Self::F32(source)) => {
+                target.write(to, &source.as_slice().expect(in_order)[from])
+            }
+            (Self::Device(target), Self::Device(source)) => target.copy(to, source, from),
+            _ => panic!("invariant: f32 tensors, none on the host that copies from the GPU"),
         }
     }
 }
@@ -136,14 +152,12 @@ mod tests {
     }
 
     #[test]
-    fn set_rows_writes_into_every_matrix() {
+    fn rows_are_counted_over_all_axes_but_the_last() {
         let mut tensor = Tensor::zeros(&[2, 3, 2]);
         let rows = ndarray::arr2(&[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]).into();
-        tensor.set_rows(&[2, 0], &rows).unwrap();
-        let one = [[3.0, 4.0], [0.0, 0.0], [1.0, 2.0]];
-        assert_eq!(tensor, Tensor::from(ndarray::arr3(&[one, one])));
-        let zeros = Tensor::zeros(&[2, 3, 2]);
-        tensor.assign(&zeros).unwrap();
-        assert_eq!(tensor, zeros);
+        tensor.copy_rows(2, &rows, 1..3).unwrap();
+        let zero = [0.0, 0.0];
+        let expected = [[zero, zero, [3.0, 4.0]], [[5.0, 6.0], zero, zero]];
+        assert_eq!(tensor, Tensor::from(ndarray::arr3(&expected)));
     }
 }

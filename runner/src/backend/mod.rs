@@ -104,6 +104,12 @@ pub trait Session {
         Ok(tensor)
     }
 
+    /// Zeros, f32, where the input `name` is read without a copy.
+    fn zeros(&self, name: &str, shape: &[usize]) -> Result<Tensor, BackendError> {
+        let _ = name;
+        Ok(Tensor::zeros(shape))
+    }
+
     /// The entries `indices` of axis `axis` of a tensor, where it lies, as one of the port `name`.
     fn select(
         &self,
@@ -158,18 +164,8 @@ impl Outputs {
     pub fn take_f32_rows(&mut self, name: &str, rows: usize) -> Result<Array2<f32>, BackendError> {
         let tensor = self.take(name)?;
         let wrong = self.wrong(name, format!("f32 [1, {rows} or more, width]"), &tensor);
-        let &[1, n, width] = tensor.shape() else { return Err(wrong) };
-        if n < rows {
-            return Err(wrong);
-        }
-        let values = match tensor {
-            Tensor::F32(array) => array.iter().take(rows * width).copied().collect(),
-            Tensor::Device(tensor) if tensor.dtype().is_float() => {
-                tensor.download_f32(rows * width)?
-            }
-            _ => return Err(wrong),
-        };
-        Array2::from_shape_vec((rows, width), values).map_err(|_| wrong)
+        let &[1, _, _] = tensor.shape() else { return Err(wrong) };
+        tensor.first_rows(rows)?.ok_or(wrong)
     }
 
     fn wrong(&self, name: &str, expected: String, found: &Tensor) -> BackendError {

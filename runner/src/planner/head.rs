@@ -73,6 +73,7 @@ impl Head {
         hidden: &Tensor,
     ) -> Result<Tensor, BackendError> {
         let cond = self.pred_vit.run(&[(connector::HIDDEN, hidden)])?.take(connector::COND)?;
+        let rows = noise.nrows();
         let mut x = self.flow_head.resident(X, noise.into())?;
         for Group { t_embeds, weights } in &sampler.0 {
             let inputs = [(T_EMBED, t_embeds), (COND, &cond)];
@@ -82,7 +83,7 @@ impl Head {
                 let inputs = [(X, &x), (MODULATION, &of_step), (WEIGHTS, weights)];
                 let next = self.flow_head.run(&inputs)?.take(NEXT)?;
                 // In place: a recorded run knows where it reads.
-                x.assign(&next)?;
+                x.copy_rows(0, &next, 0..rows)?;
             }
         }
         Ok(x)

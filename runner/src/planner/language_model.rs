@@ -6,7 +6,7 @@ use bernini_graphs::config::PlannerConfig;
 use bernini_graphs::submodule::planner_lm::{
     BIAS, EMBEDS, HIDDEN, KEYS, PAST_KEYS, PAST_VALUES, ROPE_COS, ROPE_SIN, VALUES,
 };
-use ndarray::{Array2, Array3, Axis, stack};
+use ndarray::{Array2, Axis, stack};
 
 use super::mask::{prefix_bias, target_bias};
 use super::positions::{mrope, positions};
@@ -30,7 +30,8 @@ pub(super) struct Prefix {
     keys: Tensor,
     /// `[layers, branches, kv_heads, longest, head_dim]`.
     values: Tensor,
-    pub(super) hidden: Hidden,
+    /// The residual stream before the last layer, f32 `[branches, longest, hidden_size]`.
+    pub(super) hidden: Tensor,
 }
 
 /// What the target is run against: some branches of a prefix, and all else that stays the same
@@ -40,9 +41,6 @@ pub(super) struct Behind {
     rope: [Tensor; 2],
     bias: Tensor,
 }
-
-/// Hidden states f32 `[branches, tokens, hidden_size]` of a pass that may still run.
-pub(super) struct Hidden(Tensor);
 
 impl LanguageModel {
     pub(super) fn load(
@@ -54,22 +52,27 @@ impl LanguageModel {
         Ok(Self { session, config: config.clone(), tokens_per_second, passes: 0 })
     }
 
+    /// Zeros f32 `[branches, tokens, hidden_size]` where passes read embeddings.
+    pub(super) fn embeds(&self, branches: usize, tokens: usize) -> Result<Tensor, BackendError> {
+        self.session.zeros(EMBEDS, &[branches, tokens, self.config.hidden_size])
+    }
+
     /// Queues the prefixes of `streams`, whose embeddings are f32 `[branches, longest, hidden_size]`.
     pub(super) fn prefix(
         &mut self,
         streams: &[&TokenStream],
-        embeds: Array3<f32>,
+        embeds: &Tensor,
     ) -> Result<Prefix, BackendError> {
-        let longest = embeds.dim().1;
+        let longest = embeds.shape()[1];
         let c = &self.config;
         let size = [c.layers(), streams.len(), c.num_key_value_heads, 0, c.head_dim()];
         let nothing = Tensor::zeros(&size);
         let rope = self.rope(streams, longest, |stream| stream.prefix().collect());
         let bias = prefix_bias(streams);
         let past = [nothing.clone(), nothing];
-        let mut outputs = self.run(&embeds.into(), &Behind { past, rope, bias: bias.into() })?;
+        let mut outputs = self.run(embeds, &Behind { past, rope, bias: bias.into() })?;
         Ok(Prefix {
-            hidden: Hidden(outputs.take(HIDDEN)?),
+            hidden: outputs.take(HIDDEN)?,
             keys: outputs.take(KEYS)?,
             values: outputs.take(VALUES)?,
         })
@@ -84,7 +87,7 @@ impl LanguageModel {
     ) -> Result<Behind, BackendError> {
         let tokens = streams.iter().map(|stream| stream.target.range().len()).max().unwrap_or(0);
         let [cos, sin] = self.rope(streams, tokens, |stream| stream.target.range().collect());
-        let bias = target_bias(streams, prefix.hidden.0.shape()[1]);
+        let bias = target_bias(streams, prefix.hidden.shape()[1]);
         let resident = |name, tensor| self.session.resident(name, tensor);
         let past = |name, of| self.session.select(name, of, 1, chosen);
         Ok(Behind {
@@ -94,53 +97,19 @@ impl LanguageModel {
         })
     }
 
-    /// `[branches, tokens]` times the same embedding f32 `[1, hidden_size]`, where [`Self::target`]
-    /// reads them.
-    pub(super) fn target_embeds(
-        &self,
-        [branches, tokens]: [usize; 2],
-        embedding: &Array2<f32>,
-    ) -> Result<Tensor, BackendError> {
-        let embeds = embedding.broadcast((branches, tokens, embedding.ncols()));
-        let embeds = embeds.expect("invariant: a leading axis broadcasts").to_owned();
-        self.session.resident(EMBEDS, embeds.into())
-    }
-
-    /// Queues a pass of the target, whose embeddings are `[branches, target, hidden_size]`.
+    /// Queues a pass of the target, whose embeddings are `[branches, target, hidden_size]`; hidden
+    /// states f32 of the same shape.
     pub(super) fn target(
         &mut self,
         behind: &Behind,
         embeds: &Tensor,
-    ) -> Result<Hidden, BackendError> {
-        Ok(Hidden(self.run(embeds, behind)?.take(HIDDEN)?))
+    ) -> Result<Tensor, BackendError> {
+        self.run(embeds, behind)?.take(HIDDEN)
     }
 
-    /// States `[branches, rows, hidden_size]` of the tokens `rows`, where they were computed.
-    pub(super) fn select(&self, hidden: &Hidden, rows: &[usize]) -> Result<Tensor, BackendError> {
-        self.session.select(HIDDEN, &hidden.0, 1, rows)
-    }
-
-    /// States f32 `[tokens, hidden_size]` of a branch; waits for the pass. Others stay where they
-    /// were computed.
-    pub(super) fn hidden(
-        &self,
-        hidden: &Hidden,
-        branch: usize,
-    ) -> Result<Array2<f32>, BackendError> {
-        self.read(HIDDEN, &hidden.0, branch)
-    }
-
-    /// What [`Self::target_embeds`] have become, f32 `[tokens, hidden_size]`: the same in every
-    /// branch.
-    pub(super) fn target_rows(&self, embeds: &Tensor) -> Result<Array2<f32>, BackendError> {
-        self.read(EMBEDS, embeds, 0)
-    }
-
-    fn read(&self, name: &str, of: &Tensor, branch: usize) -> Result<Array2<f32>, BackendError> {
-        let chosen = self.session.select(name, of, 0, &[branch])?;
-        let outputs = [(name.to_string(), chosen)].into();
-        let chosen: Array3<f32> = Outputs::new(Submodule::PlannerLm, outputs).take_f32(name)?;
-        Ok(chosen.index_axis_move(Axis(0), 0))
+    /// The states of the tokens `rows` in every branch, where they were computed.
+    pub(super) fn select(&self, hidden: &Tensor, rows: &[usize]) -> Result<Tensor, BackendError> {
+        self.session.select(HIDDEN, hidden, 1, rows)
     }
 
     /// Rotary tables `[branches, longest, head_dim / 2]` of the tokens that `choose` picks.

@@ -1,5 +1,6 @@
 //! The planner as a whole: sources and prompt in, rows of the renderer's contexts out (spec D).
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -7,7 +8,7 @@ use bernini_graphs::Submodule;
 use bernini_graphs::models::PlannerConfigs;
 use bernini_graphs::submodule::connector::{HIDDEN, ROWS};
 use bernini_graphs::submodule::flow_head::MAX_ROWS;
-use ndarray::{Array2, Array3, ArrayView2, Axis, concatenate};
+use ndarray::{Array2, Axis};
 
 use super::flow_schedule::{FlowSchedule, guidance_chain};
 use super::head::Head;
@@ -18,6 +19,7 @@ use super::tokenizer::QwenTokenizer;
 use super::{PlannerError, TargetGeometry};
 use crate::backend::{Backend, BackendError, Session};
 use crate::noise::TorchRng;
+use crate::tensor::Tensor;
 use crate::text_encoder::EmbeddingTable;
 
 /// Values of a target's latent patch that the official code draws and throws away (D.10).
@@ -145,8 +147,11 @@ impl<'a> Planner<'a> {
         let tokens = brief.target.visual.grid.tokens();
         let (steps, shift) = (settings.vit_denoising_step, self.configs.flow_head.shift);
         let sampler = self.head.sampler(&FlowSchedule::new(steps, shift), &guidance)?;
-        let target = self.mask_token.rows(&[0])?;
-        let mut embeds = self.language_model.target_embeds([guided.len(), tokens], &target)?;
+        let mut embeds = self.language_model.embeds(guided.len(), tokens)?;
+        let masked = self.mask_token.rows(&[0])?;
+        let channels = masked.ncols();
+        let masked = masked.select(Axis(0), &vec![0; tokens]);
+        place(&mut embeds, &Vec::from_iter(0..tokens), &masked.into())?;
         let order = reveal_order(seed, tokens);
         let reveals: Vec<_> = RevealSteps::new(order, settings.planning_step).collect();
         let most = reveals.iter().map(Vec::len).max().unwrap_or(0);
@@ -162,13 +167,13 @@ impl<'a> Planner<'a> {
             if !reveal.is_empty() {
                 let hidden = self.language_model.target(&behind, &embeds)?;
                 // Drawn while the GPU runs that pass.
-                let noise = noise(&mut rng, reveal.len(), [most, target.ncols()]);
+                let noise = noise(&mut rng, reveal.len(), [most, channels]);
                 let rows = repeated(&reveal, most);
                 let rows = rows.chunks(MAX_ROWS).zip(noise.axis_chunks_iter(Axis(0), MAX_ROWS));
                 for ((rows, noise), reveal) in rows.zip(reveal.chunks(MAX_ROWS)) {
                     let hidden = self.language_model.select(&hidden, rows)?;
                     let drawn = self.head.draw(&sampler, noise.to_owned(), &hidden)?;
-                    embeds.set_rows(reveal, &drawn).map_err(BackendError::from)?;
+                    place(&mut embeds, reveal, &drawn)?;
                 }
             }
             step();
@@ -177,9 +182,8 @@ impl<'a> Planner<'a> {
         let cond = cond.expect("invariant: every guidance ends with cond");
         // One more pass over the finished target, of all branches: another shape would take longer.
         let hidden = self.language_model.target(&behind, &embeds)?;
-        let hidden = self.language_model.hidden(&hidden, cond)?;
-        let target = self.language_model.target_rows(&embeds)?;
-        self.contexts(&branches, &prefix, hidden.view(), target)
+        let hidden = (&hidden, cond * tokens..(cond + 1) * tokens);
+        self.contexts(&branches, &prefix, hidden, &embeds)
     }
 
     /// Streams of cond, uncond and whatever else the flow head's guidance runs.
@@ -197,15 +201,14 @@ impl<'a> Planner<'a> {
     fn prefix(&mut self, brief: &Brief<'_>, branches: &Branches) -> Result<Prefix, PlannerError> {
         let streams: Vec<_> = branches.streams.iter().collect();
         let longest = streams.iter().map(|stream| stream.prefix_len()).max().unwrap_or(0);
-        let width = self.configs.lm.hidden_size;
-        let mut embeds = Array3::zeros((streams.len(), longest, width));
-        for (mut branch, stream) in embeds.outer_iter_mut().zip(&streams) {
+        let mut embeds = self.language_model.embeds(streams.len(), longest)?;
+        for (branch, stream) in streams.iter().enumerate() {
             let rows = self.prefix_embeds(stream, brief)?;
-            for (mut place, row) in branch.rows_mut().into_iter().zip(rows.rows()) {
-                place.assign(&row);
-            }
+            let count = rows.nrows();
+            let copied = embeds.copy_rows(branch * longest, &rows.into(), 0..count);
+            copied.map_err(BackendError::from)?;
         }
-        Ok(self.language_model.prefix(&streams, embeds)?)
+        Ok(self.language_model.prefix(&streams, &embeds)?)
     }
 
     /// Embeddings `[prefix, hidden_size]`: table rows, and the features of sources.
@@ -237,43 +240,70 @@ impl<'a> Planner<'a> {
         Ok(self.language_model.behind(&streams, chosen, prefix)?)
     }
 
-    /// The rows of all contexts; `hidden` are the states `[tokens, hidden_size]` of the finished
-    /// target in the cond branch.
+    /// The rows of all contexts; `hidden` are the rows of the finished target in the cond branch, and
+    /// `embeds` begin with its embeddings. Waits for everything that was queued.
     fn contexts(
         &mut self,
         branches: &Branches,
         prefix: &Prefix,
-        hidden: ArrayView2<'_, f32>,
-        target: Array2<f32>,
+        hidden: (&Tensor, Range<usize>),
+        embeds: &Tensor,
     ) -> Result<Planned, PlannerError> {
+        let tokens = hidden.1.len();
         let [cond, uncond] = [Branch::Cond, Branch::Uncond].map(|b| branches.index(b));
         let stream = &branches.streams[cond];
-        let (start, kept) = (stream.target.start, stream.prefix_len());
-        let own = self.language_model.hidden(&prefix.hidden, cond)?;
-        let [before, after] =
-            [0..start, start..kept].map(|rows| own.slice_axis(Axis(0), rows.into()));
-        let all = concatenate(Axis(0), &[before, hidden, after])
-            .expect("invariant: hidden states of one width");
-        let wtxt_wvit = self.rows(all)?;
-        let others: Vec<_> = stream.prefix().collect();
+        let start = |branch| branch * prefix.hidden.shape()[1];
+        let (target, kept) = (stream.target.start, stream.prefix_len());
+        let [before, after] = [0..target, target..kept]
+            .map(|rows| (&prefix.hidden, start(cond) + rows.start..start(cond) + rows.end));
+        let own = self.project(&[before, hidden, after])?;
         let negative = branches.streams[uncond].prefix_len();
-        let outer = self.language_model.hidden(&prefix.hidden, uncond)?;
-        let negative = outer.slice_axis(Axis(0), (..negative).into()).to_owned();
+        let negative = start(uncond)..start(uncond) + negative;
+        let negative = self.project(&[(&prefix.hidden, negative)])?;
+
+        let wtxt_wvit = first_rows(&own, stream.len())?;
+        let others: Vec<_> = stream.prefix().collect();
         Ok(Planned {
             wtxt_wovit: wtxt_wvit.select(Axis(0), &others),
             wtxt_wvit,
-            wotxt_wovit: self.rows(negative)?,
-            target,
+            wotxt_wovit: first_rows(&negative, branches.streams[uncond].prefix_len())?,
+            target: first_rows(embeds, tokens)?,
             passes: self.language_model.passes,
         })
     }
 
-    /// `proj_gen` on hidden states `[tokens, hidden_size]`.
-    fn rows(&mut self, hidden: Array2<f32>) -> Result<Array2<f32>, PlannerError> {
-        let hidden = hidden.insert_axis(Axis(0)).into();
-        let rows: Array3<f32> = self.proj_gen.run(&[(HIDDEN, &hidden)])?.take_f32(ROWS)?;
-        Ok(rows.index_axis_move(Axis(0), 0))
+    /// Queues `proj_gen` on hidden states that are gathered where they lie: rows of `parts`, one after
+    /// the other.
+    fn project(&mut self, parts: &[(&Tensor, Range<usize>)]) -> Result<Tensor, BackendError> {
+        let count = parts.iter().map(|(_, rows)| rows.len()).sum();
+        let size = [1, count, self.configs.lm.hidden_size];
+        let (mut all, mut place) = (self.proj_gen.zeros(HIDDEN, &size)?, 0);
+        for (tensor, rows) in parts {
+            all.copy_rows(place, tensor, rows.clone())?;
+            place += rows.len();
+        }
+        self.proj_gen.run(&[(HIDDEN, &all)])?.take(ROWS)
     }
+}
+
+/// The first `count` rows in host memory, counted over all axes but the last; waits for them.
+fn first_rows(tensor: &Tensor, count: usize) -> Result<Array2<f32>, BackendError> {
+    Ok(tensor.first_rows(count)?.expect("invariant: floats, and as many rows"))
+}
+
+/// Puts the first rows of `drawn` in the places of `tokens` in every branch of `embeds`
+/// `[branches, target, hidden_size]`.
+fn place(embeds: &mut Tensor, tokens: &[usize], drawn: &Tensor) -> Result<(), BackendError> {
+    let (branches, target) = (embeds.shape()[0], embeds.shape()[1]);
+    for start in (0..branches).map(|branch| branch * target) {
+        // Tokens that follow one another are one copy.
+        let mut row = 0;
+        for tokens in tokens.chunk_by(|a, b| a + 1 == *b) {
+            embeds.copy_rows(start + tokens[0], drawn, row..row + tokens.len())?;
+            row += tokens.len();
+        }
+    }
+    Ok(())
 }
 
 /// The tokens `reveal`, the last of them repeated up to `count`: every step has the same shapes, so

@@ -12,7 +12,7 @@ use crate::Error;
 
 /// Copies from and to the host of up to this size go through pinned memory; such uploads are queued
 /// without waiting.
-const STAGING_BYTES: usize = 16 << 20;
+const STAGING_BYTES: usize = 32 << 20;
 
 /// A queue of GPU work, done in order. Cheap to clone.
 #[derive(Clone)]
@@ -72,7 +72,7 @@ impl Stream {
     }
 
     /// Copies `source` to `target` from byte `offset` on. On return `source` may be reused; up to
-    /// 16 MiB is only queued, more is waited for.
+    /// 32 MiB is only queued, more is waited for.
     pub fn upload(&self, source: &[u8], target: &Buffer, offset: usize) -> Result<(), Error> {
         let address = target.range("upload", offset, source.len())?;
         if source.is_empty() {

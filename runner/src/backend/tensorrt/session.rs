@@ -147,6 +147,15 @@ impl Session for TensorRtSession {
         Ok(Tensor::Device(DeviceTensor::new(dtype, tensor.shape().to_vec(), memory)))
     }
 
+    fn zeros(&self, name: &str, shape: &[usize]) -> Result<Tensor, BackendError> {
+        let buffers = &mut self.loaded.borrow_mut().buffers;
+        let memory = buffers.take(&self.shared, name, DType::F32, shape)?;
+        let tensor = DeviceTensor::new(DType::F32, shape.to_vec(), memory);
+        let submodule = self.submodule;
+        tensor.zero().map_err(|source| EngineError::TensorRt { submodule, source })?;
+        Ok(Tensor::Device(tensor))
+    }
+
     fn select(
         &self,
         name: &str,
