@@ -6,6 +6,7 @@
 //! [`VisionIndex`] is what the vision tower takes beside patches; [`TargetGeometry`] says how
 //! large the target is before any pixel is touched.
 
+mod contexts;
 mod error;
 mod flow_schedule;
 mod geometry;

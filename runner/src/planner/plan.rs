@@ -1,12 +1,10 @@
 //! The planner as a whole: sources and prompt in, rows of the renderer's contexts out (spec D).
 
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use bernini_graphs::Submodule;
 use bernini_graphs::models::PlannerConfigs;
-use bernini_graphs::submodule::connector::{HIDDEN, ROWS};
 use bernini_graphs::submodule::flow_head::MAX_ROWS;
 use ndarray::{Array2, Axis};
 
@@ -74,23 +72,23 @@ pub struct Planned {
 
 /// Everything of the planner that weights are needed for.
 pub struct Planner<'a> {
-    configs: &'a PlannerConfigs,
+    pub(super) configs: &'a PlannerConfigs,
     tokenizer: &'a QwenTokenizer,
     embeddings: EmbeddingTable,
     mask_token: EmbeddingTable,
-    language_model: LanguageModel,
+    pub(super) language_model: LanguageModel,
     head: Head,
-    proj_gen: Box<dyn Session>,
+    pub(super) proj_gen: Box<dyn Session>,
 }
 
 /// The streams of the branches that run, in one order for all.
-struct Branches {
+pub(super) struct Branches {
     names: Vec<Branch>,
-    streams: Vec<TokenStream>,
+    pub(super) streams: Vec<TokenStream>,
 }
 
 impl Branches {
-    fn index(&self, branch: Branch) -> usize {
+    pub(super) fn index(&self, branch: Branch) -> usize {
         let found = self.names.iter().position(|name| *name == branch);
         found.expect("invariant: every branch of the guidance has a stream")
     }
@@ -239,56 +237,6 @@ impl<'a> Planner<'a> {
         let streams = branches.chosen(chosen);
         Ok(self.language_model.behind(&streams, chosen, prefix)?)
     }
-
-    /// The rows of all contexts; `hidden` are the rows of the finished target in the cond branch, and
-    /// `embeds` begin with its embeddings. Waits for everything that was queued.
-    fn contexts(
-        &mut self,
-        branches: &Branches,
-        prefix: &Prefix,
-        hidden: (&Tensor, Range<usize>),
-        embeds: &Tensor,
-    ) -> Result<Planned, PlannerError> {
-        let tokens = hidden.1.len();
-        let [cond, uncond] = [Branch::Cond, Branch::Uncond].map(|b| branches.index(b));
-        let stream = &branches.streams[cond];
-        let start = |branch| branch * prefix.hidden.shape()[1];
-        let (target, kept) = (stream.target.start, stream.prefix_len());
-        let [before, after] = [0..target, target..kept]
-            .map(|rows| (&prefix.hidden, start(cond) + rows.start..start(cond) + rows.end));
-        let own = self.project(&[before, hidden, after])?;
-        let negative = branches.streams[uncond].prefix_len();
-        let negative = start(uncond)..start(uncond) + negative;
-        let negative = self.project(&[(&prefix.hidden, negative)])?;
-
-        let wtxt_wvit = first_rows(&own, stream.len())?;
-        let others: Vec<_> = stream.prefix().collect();
-        Ok(Planned {
-            wtxt_wovit: wtxt_wvit.select(Axis(0), &others),
-            wtxt_wvit,
-            wotxt_wovit: first_rows(&negative, branches.streams[uncond].prefix_len())?,
-            target: first_rows(embeds, tokens)?,
-            passes: self.language_model.passes,
-        })
-    }
-
-    /// Queues `proj_gen` on hidden states that are gathered where they lie: rows of `parts`, one after
-    /// the other.
-    fn project(&mut self, parts: &[(&Tensor, Range<usize>)]) -> Result<Tensor, BackendError> {
-        let count = parts.iter().map(|(_, rows)| rows.len()).sum();
-        let size = [1, count, self.configs.lm.hidden_size];
-        let (mut all, mut place) = (self.proj_gen.zeros(HIDDEN, &size)?, 0);
-        for (tensor, rows) in parts {
-            all.copy_rows(place, tensor, rows.clone())?;
-            place += rows.len();
-        }
-        self.proj_gen.run(&[(HIDDEN, &all)])?.take(ROWS)
-    }
-}
-
-/// The first `count` rows in host memory, counted over all axes but the last; waits for them.
-fn first_rows(tensor: &Tensor, count: usize) -> Result<Array2<f32>, BackendError> {
-    Ok(tensor.first_rows(count)?.expect("invariant: floats, and as many rows"))
 }
 
 /// Puts the first rows of `drawn` in the places of `tokens` in every branch of `embeds`
