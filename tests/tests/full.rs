@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 
 use bernini_graphs::manifest::Variant;
 use bernini_graphs::submodule::flow_head::{MAX_ROWS, MAX_STEPS};
+use bernini_runner::backend::{Backend, HostMemory};
 use bernini_runner::pipeline::{Pipeline, Trace};
 use bernini_runner::report::Report;
 use bernini_runner::request::Request;
@@ -20,7 +21,11 @@ const PLANNED: f64 = 2e-5;
 const STATES: f64 = 5e-5;
 
 fn run(request: &Request) -> (Report, Trace) {
-    let pipeline = Pipeline::open(MODEL.export.clone(), Box::new(MODEL.backend())).unwrap();
+    run_on(Box::new(MODEL.backend()), request)
+}
+
+fn run_on(backend: Box<dyn Backend>, request: &Request) -> (Report, Trace) {
+    let pipeline = Pipeline::open(MODEL.export.clone(), backend).unwrap();
     pipeline.run_traced(request, &request.plan(Variant::Full).unwrap()).unwrap()
 }
 
@@ -99,6 +104,29 @@ fn more_than_one_run_of_the_flow_head_takes_matches_the_reference() {
     assert!(golden.json["runs"][name]["vit_denoising_step"].as_u64().unwrap() as usize > MAX_STEPS);
     close(name, &planned.target, &golden.output(&format!("{name}.planned")));
     close(name, &planned.wtxt_wvit, &golden.output(&format!("{name}.wtxt_wvit")));
+}
+
+/// Selecting, gathering and overwriting where tensors of a GPU lie gives what the host does, bit for
+/// bit; memory that is used again holds what it should.
+#[test]
+fn tensors_that_stay_on_a_gpu_give_the_same() {
+    let (full, mut planner) = (Golden::load("full"), Golden::load("planner"));
+    planner.json["runs"]["plain_at_once"]["mode"] = "vae_txt_vit_wapg".into();
+    for (golden, name) in [(&full, "t2v"), (&full, "rv2v"), (&planner, "plain_at_once")] {
+        let into = |kind: &str| Request {
+            output: MODEL.scratch(format!("{name}_{kind}/")),
+            ..request(golden, name)
+        };
+        let (_, expected) = run(&into("host"));
+        let on_gpu = || Box::new(HostMemory::new(MODEL.backend()).unwrap());
+        let (_, found) = run_on(on_gpu(), &into("gpu"));
+        assert_eq!(found.planned, expected.planned, "{name}");
+        assert_eq!(found.latents, expected.latents, "{name}");
+        let official = Request { reference_schedule: true, ..into("gpu_official") };
+        let (_, found) = run_on(on_gpu(), &official);
+        let [found, expected] = [found, expected].map(|trace| trace.planned.unwrap());
+        close(name, &found.wtxt_wvit, &expected.wtxt_wvit);
+    }
 }
 
 #[test]

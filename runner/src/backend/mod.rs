@@ -1,5 +1,7 @@
 //! What runs a submodule. The pipeline knows only these traits.
 
+#[cfg(feature = "host-memory")]
+mod host_memory;
 mod onnxruntime;
 mod overlay;
 mod tensorrt;
@@ -12,6 +14,8 @@ use bernini_graphs::{DType, Submodule};
 use ndarray::{Array2, ArrayD, Dimension};
 use serde::Serialize;
 
+#[cfg(feature = "host-memory")]
+pub use host_memory::HostMemory;
 pub use onnxruntime::{OnnxRuntime, library as onnxruntime_library};
 pub use overlay::Overlay;
 pub use tensorrt::{EngineError, TensorRt, TensorRtOptions, check_engines};

@@ -74,10 +74,11 @@ impl Device {
         self.primary.bind().map(|_| ())
     }
 
-    #[cfg(test)]
-    pub(crate) fn absent() -> Self {
-        let facts = Facts { name: "none".into(), compute_capability: (9, 0), cuda_driver: (12, 6) };
-        Self { primary: Primary::Absent, facts: Arc::new(facts) }
+    /// A GPU whose memory is the host's and whose copies are done at once: for tests.
+    #[cfg(any(test, feature = "host-memory"))]
+    pub fn host_memory() -> Self {
+        let facts = Facts { name: "host".into(), compute_capability: (9, 0), cuda_driver: (12, 6) };
+        Self { primary: Primary::Host, facts: Arc::new(facts) }
     }
 }
 

@@ -13,17 +13,42 @@ pub struct Buffer {
     address: sys::CUdeviceptr,
     len: usize,
     primary: Primary,
+    /// What the address points to where there is no GPU.
+    #[cfg(any(test, feature = "host-memory"))]
+    _host: Option<Box<[std::cell::UnsafeCell<u8>]>>,
 }
+
+// SAFETY: bytes are copied by the streams of its GPU only, whose users order what they share.
+#[cfg(any(test, feature = "host-memory"))]
+unsafe impl Sync for Buffer {}
 
 impl Buffer {
     /// Allocates `bytes` (plain `cuMemAlloc`; contents undefined). A buffer of 0 bytes has an
     /// address too. [`Error::OutOfMemory`] says what is free.
     pub fn new(device: &Device, bytes: usize) -> Result<Self, Error> {
+        #[cfg(any(test, feature = "host-memory"))]
+        if let Primary::Host = device.primary {
+            return Ok(Self::on_host(bytes));
+        }
         device.primary.bind()?;
         // SAFETY: the context is current; the address is freed in `drop` only.
         let address = unsafe { result::malloc_sync(bytes.max(1)) };
         let address = address.map_err(|error| allocation_failed(device, bytes, error))?;
-        Ok(Self { address, len: bytes, primary: device.primary.clone() })
+        Ok(Self {
+            address,
+            len: bytes,
+            primary: device.primary.clone(),
+            #[cfg(any(test, feature = "host-memory"))]
+            _host: None,
+        })
+    }
+
+    /// Bytes of the host; full of what no number is, so that reading too early shows.
+    #[cfg(any(test, feature = "host-memory"))]
+    fn on_host(len: usize) -> Self {
+        let bytes: Box<[_]> = (0..len.max(1)).map(|_| std::cell::UnsafeCell::new(0xff)).collect();
+        let address = bytes.as_ptr() as sys::CUdeviceptr;
+        Self { address, len, primary: Primary::Host, _host: Some(bytes) }
     }
 
     /// Bytes.
@@ -57,7 +82,7 @@ impl Buffer {
     /// A buffer at an address that nobody will touch.
     #[cfg(test)]
     pub(crate) fn absent(address: sys::CUdeviceptr, len: usize) -> Self {
-        Self { address, len, primary: Primary::Absent }
+        Self { address, len, primary: Primary::Host, _host: None }
     }
 }
 

@@ -75,7 +75,10 @@ impl Stream {
     /// 32 MiB is only queued, more is waited for.
     pub fn upload(&self, source: &[u8], target: &Buffer, offset: usize) -> Result<(), Error> {
         let address = target.range("upload", offset, source.len())?;
-        if source.is_empty() {
+        // SAFETY: the target's range was checked; host memory of a buffer is nobody else's.
+        let copied =
+            unsafe { self.0.primary.copy_on_host(source.as_ptr() as u64, address, source.len()) };
+        if source.is_empty() || copied {
             return Ok(());
         }
         if source.len() <= STAGING_BYTES {
@@ -107,7 +110,11 @@ impl Stream {
     /// Copies bytes of `source`, from byte `offset` on, into `target`, and waits for them.
     pub fn download(&self, source: &Buffer, offset: usize, target: &mut [u8]) -> Result<(), Error> {
         let address = source.range("download", offset, target.len())?;
-        if target.is_empty() {
+        // SAFETY: the source's range was checked; the target is borrowed.
+        let copied = unsafe {
+            self.0.primary.copy_on_host(address, target.as_mut_ptr() as u64, target.len())
+        };
+        if target.is_empty() || copied {
             return Ok(());
         }
         if target.len() <= STAGING_BYTES {
@@ -138,7 +145,8 @@ impl Stream {
     ) -> Result<(), Error> {
         let from = source.range("copy, source", source_offset, bytes)?;
         let to = target.range("copy, target", target_offset, bytes)?;
-        if bytes == 0 {
+        // SAFETY: both ranges were checked.
+        if bytes == 0 || unsafe { self.0.primary.copy_on_host(from, to, bytes) } {
             return Ok(());
         }
         // SAFETY: both ranges were checked; buffers are freed after the context was waited for.
@@ -151,6 +159,10 @@ impl Stream {
         let address = target.range("zero", offset, bytes)?;
         if bytes == 0 {
             return Ok(());
+        }
+        #[cfg(any(test, feature = "host-memory"))]
+        if let Primary::Host = self.0.primary {
+            return self.upload(&vec![0; bytes], target, offset);
         }
         // SAFETY: the range was checked; buffers are freed after the context was waited for.
         let queued = unsafe { result::memset_d8_async(address, 0, bytes, self.bind()?) };

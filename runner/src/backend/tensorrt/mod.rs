@@ -7,7 +7,7 @@ mod error;
 mod loaded;
 mod needs;
 mod plans;
-mod pool;
+pub(super) mod pool;
 mod residency;
 mod session;
 mod shared;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 /// Pieces of memory for one tensor of a session, with their sizes in bytes. A tensor that was
 /// handed out holds its piece; once it is dropped the piece is free again.
-pub(super) struct Pool<T> {
+pub(in crate::backend) struct Pool<T> {
     pieces: Vec<(usize, Arc<T>)>,
 }
 
@@ -16,18 +16,18 @@ impl<T> Default for Pool<T> {
 
 impl<T> Pool<T> {
     /// Bytes of all pieces.
-    pub(super) fn bytes(&self) -> usize {
+    pub(in crate::backend) fn bytes(&self) -> usize {
         self.pieces.iter().map(|(bytes, _)| bytes).sum()
     }
 
     /// All pieces, handed out or free.
-    pub(super) fn pieces(&self) -> impl Iterator<Item = &Arc<T>> {
+    pub(in crate::backend) fn pieces(&self) -> impl Iterator<Item = &Arc<T>> {
         self.pieces.iter().map(|(_, piece)| piece)
     }
 
     /// The smallest free piece of at least `bytes`, else a new one, for which free pieces that are
     /// too small make room.
-    pub(super) fn take<E>(
+    pub(in crate::backend) fn take<E>(
         &mut self,
         bytes: usize,
         allocate: impl FnOnce(usize) -> Result<Arc<T>, E>,
