@@ -39,15 +39,12 @@ impl Primary {
     /// # Safety
     /// Both ranges are valid, and nobody else uses the target.
     pub(super) unsafe fn copy_on_host(&self, from: u64, to: u64, bytes: usize) -> bool {
-        match self {
-            Self::Context(_) => false,
-            #[cfg(any(test, feature = "host-memory"))]
-            Self::Host => {
-                // SAFETY: the caller's; addresses are the host's.
-                unsafe { std::ptr::copy(from as *const u8, to as *mut u8, bytes) };
-                true
-            }
+        let on_host = !matches!(self, Self::Context(_));
+        if on_host {
+            // SAFETY: the caller's; addresses are the host's.
+            unsafe { std::ptr::copy(from as *const u8, to as *mut u8, bytes) };
         }
+        on_host
     }
 
     /// Waits for all work of the GPU's context.
