@@ -1,6 +1,7 @@
 //! Requests of the composed goldens, with their pictures and clips written losslessly.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bernini_runner::guidance::{ApgParams, GuidanceMode, Omegas};
 use bernini_runner::media::load_image;
@@ -14,6 +15,14 @@ use ndarray::{Array4, Axis};
 use serde_json::Value;
 
 use crate::{Golden, Model, write_lossless_clip};
+
+/// Sources written so far. Each request has its own: tests run side by side, and one must not read
+/// what another is writing.
+static SOURCES: AtomicUsize = AtomicUsize::new(0);
+
+fn source(model: &Model, name: &str) -> PathBuf {
+    model.scratch(format!("source_{}_{name}", SOURCES.fetch_add(1, Ordering::Relaxed)))
+}
 
 impl Golden {
     /// Pictures of an input u8 `[h, w, 3]` or `[n, h, w, 3]`.
@@ -47,9 +56,9 @@ impl Golden {
             prompt: text("prompt"),
             neg_prompt: text("negative_prompt"),
             system_prompt: text("system_prompt"),
-            videos: videos(run).map(|clip| self.clip(model, name, clip)).collect(),
+            videos: videos(run).map(|clip| self.clip(model, clip)).collect(),
             image: None,
-            images: images.map(|image| self.picture(model, name, image)).collect(),
+            images: images.map(|image| self.picture(model, image)).collect(),
             output: model.scratch(format!("{name}/")),
             num_frames: number("num_frames", 0.0) as usize,
             max_image_size: number("max_image_size", 0.0) as u32,
@@ -78,16 +87,16 @@ impl Golden {
         }
     }
 
-    fn picture(&self, model: &Model, run: &str, name: &Value) -> PathBuf {
+    fn picture(&self, model: &Model, name: &Value) -> PathBuf {
         let name = name.as_str().expect("the name of an input");
-        let path = model.scratch(format!("{run}_{name}.png"));
+        let path = source(model, &format!("{name}.png"));
         self.pictures(name)[0].save(&path).expect("it is written");
         path
     }
 
-    fn clip(&self, model: &Model, run: &str, clip: &Value) -> PathBuf {
+    fn clip(&self, model: &Model, clip: &Value) -> PathBuf {
         let name = clip["input"].as_str().expect("the name of an input");
-        let path = model.scratch(format!("{run}_{name}.mkv"));
+        let path = source(model, &format!("{name}.mkv"));
         write_lossless_clip(&path, &self.pictures(name), clip["fps"].as_f64().expect("a rate"));
         path
     }
