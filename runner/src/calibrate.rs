@@ -7,14 +7,15 @@ mod measurements;
 mod met;
 mod taps;
 
-use bernini_graphs::Submodule;
 use bernini_graphs::manifest::PortEntry;
 use bernini_graphs::taps::{ABOVE, AMAX, AMAX_CENTERED_K};
+use bernini_graphs::{DType, Submodule};
 
 pub use centering::Centering;
 pub use measurements::Measurements;
 
 use crate::backend::{Backend, BackendError, DeviceUse, Outputs, Session};
+use crate::device::DeviceTensor;
 use crate::guidance::Branch;
 use crate::package::Package;
 use crate::request::{Plan, Request};
@@ -89,17 +90,12 @@ impl Session for CalibratingSession {
         self.session.resident(name, tensor)
     }
 
-    fn zeros(&self, name: &str, shape: &[usize]) -> Result<Tensor, BackendError> {
-        self.session.zeros(name, shape)
-    }
-
-    fn select(
+    fn empty(
         &self,
         name: &str,
-        tensor: &Tensor,
-        axis: usize,
-        indices: &[usize],
-    ) -> Result<Tensor, BackendError> {
-        self.session.select(name, tensor, axis, indices)
+        dtype: DType,
+        shape: &[usize],
+    ) -> Result<Option<DeviceTensor>, BackendError> {
+        self.session.empty(name, dtype, shape)
     }
 }

@@ -166,12 +166,6 @@ impl DeviceTensor {
         self.memory.gpu.stream.copy(source, from.start * size, target, to * size, from.len() * size)
     }
 
-    /// The entries `indices` of axis `axis`, copied on the GPU.
-    pub(crate) fn select(&self, axis: usize, indices: &[usize]) -> Result<Self, Error> {
-        let bytes = elements(&self.selected(axis, indices)) * self.dtype.bytes();
-        self.select_into(self.memory.gpu.allocate(bytes)?, axis, indices)
-    }
-
     /// Shape of the entries `indices` of axis `axis`.
     pub(crate) fn selected(&self, axis: usize, indices: &[usize]) -> Vec<usize> {
         let mut shape = self.shape.clone();
@@ -179,24 +173,21 @@ impl DeviceTensor {
         shape
     }
 
-    /// [`Self::select`] into `memory`, which has room for it.
+    /// Queues copying the entries `indices` of axis `axis` to `target`, which has their shape.
     pub(crate) fn select_into(
         &self,
-        memory: Arc<Memory>,
+        target: &Self,
         axis: usize,
         indices: &[usize],
-    ) -> Result<Self, Error> {
-        let gpu = &self.memory.gpu;
+    ) -> Result<(), Error> {
         let (count, block) = (self.shape[axis], elements(&self.shape[axis + 1..]));
-        let block = block * self.dtype.bytes();
         for outer in 0..elements(&self.shape[..axis]) {
             for (place, &index) in indices.iter().enumerate() {
                 let from = (outer * count + index) * block;
-                let to = (outer * indices.len() + place) * block;
-                gpu.stream.copy(&self.memory.buffer, from, &memory.buffer, to, block)?;
+                target.copy((outer * indices.len() + place) * block, self, from..from + block)?;
             }
         }
-        Ok(Self { dtype: self.dtype, shape: self.selected(axis, indices), memory })
+        Ok(())
     }
 }
 

@@ -93,11 +93,17 @@ fn every_other_task_matches_the_reference() {
     }
 }
 
+/// The planner's golden, whose run `plain_at_once` is a request of the pipeline.
+fn plain_at_once() -> Golden {
+    let mut golden = Golden::load("planner");
+    golden.json["runs"]["plain_at_once"]["mode"] = "vae_txt_vit_wapg".into();
+    golden
+}
+
 /// 36 tokens at once and nine steps: the flow head runs in two pieces of either.
 #[test]
 fn more_than_one_run_of_the_flow_head_takes_matches_the_reference() {
-    let (mut golden, name) = (Golden::load("planner"), "plain_at_once");
-    golden.json["runs"][name]["mode"] = "vae_txt_vit_wapg".into();
+    let (golden, name) = (plain_at_once(), "plain_at_once");
     let (_, trace) = run(&request(&golden, name));
     let planned = trace.planned.unwrap();
     assert!(planned.target.nrows() > MAX_ROWS);
@@ -110,8 +116,7 @@ fn more_than_one_run_of_the_flow_head_takes_matches_the_reference() {
 /// bit; memory that is used again holds what it should.
 #[test]
 fn tensors_that_stay_on_a_gpu_give_the_same() {
-    let (full, mut planner) = (Golden::load("full"), Golden::load("planner"));
-    planner.json["runs"]["plain_at_once"]["mode"] = "vae_txt_vit_wapg".into();
+    let (full, planner) = (Golden::load("full"), plain_at_once());
     for (golden, name) in [(&full, "t2v"), (&full, "rv2v"), (&planner, "plain_at_once")] {
         let into = |kind: &str| Request {
             output: MODEL.scratch(format!("{name}_{kind}/")),

@@ -8,13 +8,11 @@ use bernini_runner::Tensor;
 use bernini_runner::backend::{Backend, Outputs, Session};
 use bernini_runner::latents::Grid;
 use bernini_runner::planner::{
-    Branch, FlowSchedule, MASKED, VisionTower, guidance_chain, mrope, sinusoid,
+    Branch, FlowSchedule, MASKED, VisionTower, guidance_chain, mrope, sinusoids,
 };
 use bernini_tests::{Golden, Model, PlannerPart, assert_parity};
 use half::bf16;
-use ndarray::{
-    Array1, Array2, Array3, Array4, ArrayD, ArrayViewD, Axis, IxDyn, Slice, concatenate, stack,
-};
+use ndarray::{Array1, Array3, Array4, ArrayD, ArrayViewD, Axis, IxDyn, Slice, concatenate, stack};
 use serde_json::Value;
 
 fn integers(value: &Value) -> Vec<usize> {
@@ -169,9 +167,7 @@ impl Head {
 
     /// Modulation `[steps, batch, rows, ..]` of the `times` and of one condition per branch.
     fn modulation(&mut self, times: &[f32], conditions: &[ArrayD<f32>]) -> ArrayD<f32> {
-        let times: Vec<Array2<f32>> = times.iter().map(|&t| sinusoid(t, 256)).collect();
-        let views: Vec<_> = times.iter().map(|row| row.view()).collect();
-        let t_embed = Tensor::from(concatenate(Axis(0), &views).unwrap());
+        let t_embed = Tensor::from(sinusoids(times, 256));
         let conditions: Vec<_> = conditions.iter().map(|cond| cond.view()).collect();
         let cond = Tensor::from(stack(Axis(0), &conditions).unwrap());
         let inputs = [(flow_head::T_EMBED, &t_embed), (flow_head::COND, &cond)];

@@ -54,21 +54,6 @@ struct HostMemorySession {
     pools: RefCell<BTreeMap<String, Pool<Memory>>>,
 }
 
-impl HostMemorySession {
-    fn take(
-        &self,
-        port: &str,
-        dtype: DType,
-        shape: Vec<usize>,
-    ) -> Result<DeviceTensor, BackendError> {
-        let bytes = shape.iter().product::<usize>() * dtype.bytes();
-        let mut pools = self.pools.borrow_mut();
-        let pool = pools.entry(port.into()).or_default();
-        let memory = pool.take(bytes, |bytes| self.gpu.allocate(bytes))?;
-        Ok(DeviceTensor::new(dtype, shape, memory))
-    }
-}
-
 impl Session for HostMemorySession {
     fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Outputs, BackendError> {
         let on_host = |(name, tensor): &(_, &Tensor)| Ok((*name, (*tensor).clone().into_host()?));
@@ -87,31 +72,32 @@ impl Session for HostMemorySession {
         if matches!(tensor, Tensor::Device(_)) {
             return Ok(tensor);
         }
-        let resident = self.take(name, tensor.dtype(), tensor.shape().to_vec())?;
+        let resident = self.take(name, tensor.dtype(), tensor.shape())?;
         self.gpu.upload(&tensor, tensor.dtype(), &resident.memory().buffer)?;
         Ok(Tensor::Device(resident))
     }
 
-    fn zeros(&self, name: &str, shape: &[usize]) -> Result<Tensor, BackendError> {
-        let zeros = self.take(name, DType::F32, shape.to_vec())?;
-        zeros.zero()?;
-        Ok(Tensor::Device(zeros))
-    }
-
-    fn select(
+    fn empty(
         &self,
         name: &str,
-        tensor: &Tensor,
-        axis: usize,
-        indices: &[usize],
-    ) -> Result<Tensor, BackendError> {
-        match tensor {
-            Tensor::Device(device) if !tensor.is_whole(axis, indices) => {
-                let memory = self.take(name, device.dtype(), device.selected(axis, indices))?;
-                let memory = memory.memory().clone();
-                Ok(Tensor::Device(device.select_into(memory, axis, indices)?))
-            }
-            _ => Ok(tensor.select(axis, indices)?),
-        }
+        dtype: DType,
+        shape: &[usize],
+    ) -> Result<Option<DeviceTensor>, BackendError> {
+        self.take(name, dtype, shape).map(Some)
+    }
+}
+
+impl HostMemorySession {
+    fn take(
+        &self,
+        port: &str,
+        dtype: DType,
+        shape: &[usize],
+    ) -> Result<DeviceTensor, BackendError> {
+        let bytes = shape.iter().product::<usize>() * dtype.bytes();
+        let mut pools = self.pools.borrow_mut();
+        let pool = pools.entry(port.into()).or_default();
+        let memory = pool.take(bytes, |bytes| self.gpu.allocate(bytes))?;
+        Ok(DeviceTensor::new(dtype, shape.to_vec(), memory))
     }
 }

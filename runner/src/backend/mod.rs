@@ -10,7 +10,7 @@ mod tensorrt;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use bernini_graphs::Submodule;
+use bernini_graphs::{DType, Submodule};
 use serde::Serialize;
 
 #[cfg(feature = "host-memory")]
@@ -21,6 +21,7 @@ pub use ports::Outputs;
 pub(crate) use ports::{check_inputs, owned};
 pub use tensorrt::{EngineError, TensorRt, TensorRtOptions, check_engines};
 
+use crate::device::DeviceTensor;
 use crate::guidance::Branch;
 use crate::memory::MemoryError;
 use crate::package::{Folder, Package};
@@ -109,10 +110,25 @@ pub trait Session {
         Ok(tensor)
     }
 
+    /// A tensor of the port `name` in GPU memory that nobody holds, contents undefined; `None` where
+    /// tensors lie on the host.
+    fn empty(
+        &self,
+        name: &str,
+        dtype: DType,
+        shape: &[usize],
+    ) -> Result<Option<DeviceTensor>, BackendError> {
+        let _ = (name, dtype, shape);
+        Ok(None)
+    }
+
     /// Zeros, f32, where the input `name` is read without a copy.
     fn zeros(&self, name: &str, shape: &[usize]) -> Result<Tensor, BackendError> {
-        let _ = name;
-        Ok(Tensor::zeros(shape))
+        let Some(zeros) = self.empty(name, DType::F32, shape)? else {
+            return Ok(Tensor::zeros(shape));
+        };
+        zeros.zero()?;
+        Ok(Tensor::Device(zeros))
     }
 
     /// The entries `indices` of axis `axis` of a tensor, where it lies, as one of the port `name`.
@@ -123,8 +139,14 @@ pub trait Session {
         axis: usize,
         indices: &[usize],
     ) -> Result<Tensor, BackendError> {
-        let _ = name;
-        Ok(tensor.select(axis, indices)?)
+        let device = match tensor {
+            Tensor::Device(device) if !tensor.is_whole(axis, indices) => device,
+            _ => return Ok(tensor.select(axis, indices)),
+        };
+        let selected = self.empty(name, device.dtype(), &device.selected(axis, indices))?;
+        let selected = selected.expect("invariant: who has tensors on a GPU has memory there");
+        device.select_into(&selected, axis, indices)?;
+        Ok(Tensor::Device(selected))
     }
 
     /// Runs once and gives every layer with its milliseconds; nothing where a backend cannot tell.

@@ -30,8 +30,8 @@ impl Planner<'_> {
         let [before, after] = [0..target, target..kept]
             .map(|rows| (&prefix.hidden, start(cond) + rows.start..start(cond) + rows.end));
         let own = self.project(&[before, hidden, after])?;
-        let negative = branches.streams[uncond].prefix_len();
-        let negative = start(uncond)..start(uncond) + negative;
+        let outer = branches.streams[uncond].prefix_len();
+        let negative = start(uncond)..start(uncond) + outer;
         let negative = self.project(&[(&prefix.hidden, negative)])?;
 
         let wtxt_wvit = first_rows(&own, stream.len())?;
@@ -39,7 +39,7 @@ impl Planner<'_> {
         Ok(Planned {
             wtxt_wovit: wtxt_wvit.select(Axis(0), &others),
             wtxt_wvit,
-            wotxt_wovit: first_rows(&negative, branches.streams[uncond].prefix_len())?,
+            wotxt_wovit: first_rows(&negative, outer)?,
             target: first_rows(embeds, tokens)?,
             passes: self.language_model.passes,
         })

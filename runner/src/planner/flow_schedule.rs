@@ -58,12 +58,12 @@ impl FlowSchedule {
     }
 }
 
-/// `[1, dim]`: cosines, then sines, of t·10000^(−k/half), computed in f64.
-pub fn sinusoid(t: f32, dim: usize) -> Array2<f32> {
+/// `[times, dim]`: cosines, then sines, of t·10000^(−k/half), computed in f64.
+pub fn sinusoids(times: &[f32], dim: usize) -> Array2<f32> {
     let half = dim / 2;
-    let angle = |k: usize| f64::from(t) * MAX_PERIOD.powf(-(k as f64) / half as f64);
-    let value = |i| if i < half { angle(i).cos() } else { angle(i - half).sin() };
-    Array2::from_shape_fn((1, dim), |(_, i)| value(i) as f32)
+    let angle = |t, k: usize| f64::from(t) * MAX_PERIOD.powf(-(k as f64) / half as f64);
+    let value = |t, i| if i < half { angle(t, i).cos() } else { angle(t, i - half).sin() };
+    Array2::from_shape_fn((times.len(), dim), |(row, i)| value(times[row], i) as f32)
 }
 
 /// How the head's velocities of several branches become one: a chain in which each branch is
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn cosines_come_first() {
-        let found = sinusoid(2.0, 6);
+        let found = sinusoids(&[2.0], 6);
         for (k, angle) in [2.0, 0.092_831_78, 0.004_308_869].into_iter().enumerate() {
             assert!((found[[0, k]] - f32::cos(angle)).abs() < 1e-6);
             assert!((found[[0, k + 3]] - f32::sin(angle)).abs() < 1e-6);

@@ -5,9 +5,9 @@ use bernini_graphs::submodule::connector;
 use bernini_graphs::submodule::flow_head::{
     COND, MAX_STEPS, MODULATION, NEXT, T_EMBED, WEIGHTS, X,
 };
-use ndarray::{Array2, Array3, Axis, concatenate};
+use ndarray::{Array2, Array3};
 
-use super::flow_schedule::{FlowSchedule, FlowStep, HeadGuidance, sinusoid};
+use super::flow_schedule::{FlowSchedule, FlowStep, HeadGuidance, sinusoids};
 use crate::backend::{Backend, BackendError, Session};
 use crate::tensor::Tensor;
 
@@ -50,12 +50,10 @@ impl Head {
             guidance.share(branch)
         });
         let group = |steps: &[FlowStep]| {
-            let t_embeds = steps.iter().map(|step| sinusoid(step.t, FREQ_DIM));
-            let t_embeds: Vec<Array2<f32>> = t_embeds.collect();
-            let views: Vec<_> = t_embeds.iter().map(|row| row.view()).collect();
-            let t_embeds = concatenate(Axis(0), &views).expect("invariant: rows of one width");
+            let times: Vec<_> = steps.iter().map(|step| step.t).collect();
+            let t_embeds = sinusoids(&times, FREQ_DIM).into();
+            let t_embeds = self.modulation.resident(T_EMBED, t_embeds)?;
             let weights = steps.iter().map(|step| (&branches * step.size()).into()).collect();
-            let t_embeds = self.modulation.resident(T_EMBED, t_embeds.into())?;
             Ok(Group { t_embeds, weights })
         };
         let groups = schedule.steps().chunks(MAX_STEPS).map(group);

@@ -22,7 +22,7 @@ mod vision;
 mod vision_tower;
 
 pub use error::PlannerError;
-pub use flow_schedule::{FlowSchedule, FlowStep, HeadGuidance, guidance_chain, sinusoid};
+pub use flow_schedule::{FlowSchedule, FlowStep, HeadGuidance, guidance_chain, sinusoids};
 pub use geometry::{GeometryError, TargetGeometry, TargetRequest, vit_frames, vit_grid};
 pub use mask::{MASKED, prefix_bias, target_bias};
 pub use maskgit::{RevealSteps, reveal_order};

@@ -147,31 +147,15 @@ impl Session for TensorRtSession {
         Ok(Tensor::Device(DeviceTensor::new(dtype, tensor.shape().to_vec(), memory)))
     }
 
-    fn zeros(&self, name: &str, shape: &[usize]) -> Result<Tensor, BackendError> {
-        let buffers = &mut self.loaded.borrow_mut().buffers;
-        let memory = buffers.take(&self.shared, name, DType::F32, shape)?;
-        let tensor = DeviceTensor::new(DType::F32, shape.to_vec(), memory);
-        let submodule = self.submodule;
-        tensor.zero().map_err(|source| EngineError::TensorRt { submodule, source })?;
-        Ok(Tensor::Device(tensor))
-    }
-
-    fn select(
+    fn empty(
         &self,
         name: &str,
-        tensor: &Tensor,
-        axis: usize,
-        indices: &[usize],
-    ) -> Result<Tensor, BackendError> {
-        match tensor {
-            Tensor::Device(device) if !tensor.is_whole(axis, indices) => {
-                let shape = device.selected(axis, indices);
-                let buffers = &mut self.loaded.borrow_mut().buffers;
-                let memory = buffers.take(&self.shared, name, device.dtype(), &shape)?;
-                Ok(Tensor::Device(device.select_into(memory, axis, indices)?))
-            }
-            _ => Ok(tensor.select(axis, indices)?),
-        }
+        dtype: DType,
+        shape: &[usize],
+    ) -> Result<Option<DeviceTensor>, BackendError> {
+        let buffers = &mut self.loaded.borrow_mut().buffers;
+        let memory = buffers.take(&self.shared, name, dtype, shape)?;
+        Ok(Some(DeviceTensor::new(dtype, shape.to_vec(), memory)))
     }
 
     fn layers(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, f32)>, BackendError> {
