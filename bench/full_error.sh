@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Errors of engines of full size: full_error.sh BERNINI RESULTS [PRESET]. Every submodule in bf16
 # against its f32 graph on the CPU, with PyTorch's bf16 beside it; then an expert in FP8 with scales
-# measured on its bf16 engine. An H100 or H200 with 128 GiB of memory and 64 GiB of disk; needs torch,
-# diffusers 0.35.2, transformers, ORT_DYLIB_PATH and the plugin. One package lies in /dev/shm at a time.
-# What RESULTS already holds is not measured again.
+# measured on its bf16 engine: guided steps of three policies, and one forward against f32. An H100
+# or H200 with 128 GiB of memory and 64 GiB of disk; needs torch, diffusers 0.35.2, transformers,
+# ORT_DYLIB_PATH and the plugin. One package lies in /dev/shm at a time. What RESULTS already holds
+# is not measured again.
 set -euo pipefail
 bench=$(realpath "$(dirname "$0")")
 bernini=$(realpath "${1:?the command bernini}")
@@ -42,17 +43,31 @@ bf16 text-encoder text_encoder text_encoder text_encoder
 bf16 planner-lm planner_lm,mask_tokens planner_lm planner_lm
 bf16 contexts transformer transformer_context transformer_context
 
-table=$results/full-table.json steps=$results/full-expert-steps.json whole=$results/full-expert.json
-[ ! -e "$table" ] || [ ! -e "$steps" ] || [ ! -e "$whole" ] || exit 0
+table=$results/full-table.json whole=$results/full-expert.json
+steps() { echo "$results/full-expert-steps-$(basename "$1" .json).json"; }
+policies=(all-fp8-attention default-attention "$bench/results/searched-40-layers.json")
 expert=(--prompt "A lighthouse at dusk." --task_type t2v --guidance_mode t2v --num_frames 9
   --height 192 --width 240 --num_inference_steps 3 --flow_shift 40)
 submodules=transformer,transformer_context,text_encoder,vae_decoder_first,vae_decoder_next
+# All steps of this shift are the first expert's, so the package does without the second.
 renderer() {
   "$bernini" synth --preset "$preset" --layout renderer --only transformer,text_encoder,vae \
     -o "$memory/ckpt"
 }
-# All steps of this shift are the first expert's, so the package does without the second.
-if [ ! -e "$table" ] || [ ! -e "$steps" ]; then
+fp8() { # POLICY: an expert of it in $memory/fp8
+  renderer
+  "$bernini" export "$memory/ckpt" -o "$disk/fp8" --precision fp8 --policy "$1" \
+    --calibration "$table" --only "$submodules"
+  rm -r "$memory/ckpt"
+  build "$disk/fp8" "$memory/fp8" "$clip"
+  rm -r "$disk/fp8"
+}
+
+left=()
+for policy in "${policies[@]}"; do
+  [ -e "$(steps "$policy")" ] || left+=("$policy")
+done
+if [ ! -e "$table" ] || [ ${#left[@]} -gt 0 ]; then
   taps=()
   [ -e "$table" ] || taps=(--taps amax)
   renderer
@@ -60,20 +75,18 @@ if [ ! -e "$table" ] || [ ! -e "$steps" ]; then
   rm -r "$memory/ckpt"
   build "$disk/bf16" "$memory/bf16" "$clip"
   rm -r "$disk/bf16"
-fi
-[ -e "$table" ] || "$bernini" calibrate "$memory/bf16" "${expert[@]}" -o "$table"
-renderer
-"$bernini" export "$memory/ckpt" -o "$disk/fp8" --precision fp8 --policy all-fp8-attention \
-  --calibration "$table" --only "$submodules"
-rm -r "$memory/ckpt"
-build "$disk/fp8" "$memory/fp8" "$clip"
-rm -r "$disk/fp8"
-if [ ! -e "$steps" ]; then
-  "$bernini" verify "$memory/bf16" "$memory/fp8" "${expert[@]}" --level b -o "$steps" || [ $? = 1 ]
+  [ -e "$table" ] || "$bernini" calibrate "$memory/bf16" "${expert[@]}" -o "$table"
+  for policy in "${left[@]}"; do
+    fp8 "$policy"
+    "$bernini" verify "$memory/bf16" "$memory/fp8" "${expert[@]}" --level b -o "$(steps "$policy")" ||
+      [ $? = 1 ]
+    rm -r "$memory/fp8"
+  done
+  # Makes room for 58 GB of f32 weights, which are mapped from the disk.
+  rm -r "$memory/bf16"
 fi
 [ ! -e "$whole" ] || exit 0
-# Makes room for 58 GB of f32 weights, which are mapped from the disk.
-rm -rf "$memory/bf16"
+fp8 "${policies[0]}"
 renderer
 "$bernini" export "$memory/ckpt" -o "$disk/f32" --only transformer,transformer_context
 rm -r "$memory/ckpt"
