@@ -100,6 +100,8 @@ pub enum Preset {
     Tiny,
     /// Real widths, two layers of each stack, vocabularies cut to 8,000
     Slim,
+    /// As deep as the release and an eighth as wide, without the planner's depth: for errors on a CPU
+    Deep,
     /// Every size of the release; needs --only or --header-only
     Full,
 }

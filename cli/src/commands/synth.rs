@@ -10,6 +10,7 @@ pub fn synth(args: &SynthArgs) -> anyhow::Result<Outcome> {
     let preset = match args.preset {
         args::Preset::Tiny => Preset::Tiny,
         args::Preset::Slim => Preset::Slim,
+        args::Preset::Deep => Preset::Deep,
         args::Preset::Full => Preset::Full,
     };
     let layout = match args.layout {

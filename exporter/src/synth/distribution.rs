@@ -50,12 +50,18 @@ pub(super) fn peaky(component: Component, name: &str) -> Option<(f64, f64)> {
     of.into_iter().find(|(end, _)| name.ends_with(end)).map(|(_, values)| values)
 }
 
-/// Linear layers and convolutions: N(0, 0.02) where widths are real.
+/// Linear layers and convolutions: N(0, 0.02) where widths are real, and what multiplies as much
+/// where they are not.
 fn weight_std(preset: Preset, component: Component, name: &str, shape: &[usize]) -> f64 {
+    use Component as C;
     let fan_in = shape.iter().skip(1).product::<usize>().max(1) as f64;
     let plain = match (preset, component) {
-        (Preset::Tiny, _) | (_, Component::Vae) => fan_in.sqrt().recip(),
-        _ => 0.02,
+        (Preset::Deep, C::TextEncoder | C::Transformer | C::Transformer2) => {
+            // Patches and sinusoids have the release's width.
+            0.02 * if fan_in > 256.0 { 8f64.sqrt() } else { 1.0 }
+        }
+        (Preset::Tiny | Preset::Deep, _) | (_, C::Vae) => fan_in.sqrt().recip(),
+        (Preset::Slim | Preset::Full, _) => 0.02,
     };
     let of_block = name.contains("res_blocks") && name.ends_with("mlp.2.weight");
     let residual = of_block || RESIDUAL.iter().any(|end| name.ends_with(end));
@@ -83,6 +89,21 @@ mod tests {
         for (preset, layers) in [(Preset::Slim, 2.0f64), (Preset::Full, 40.0)] {
             assert_eq!(std(preset, plain), 0.02);
             assert!((std(preset, residual) - 0.02 / (2.0 * layers).sqrt()).abs() < 1e-15);
+        }
+    }
+
+    #[test]
+    fn a_narrow_layer_multiplies_as_much_as_the_wide_one_that_it_stands_for() {
+        let gain = |preset, name, width: usize| {
+            of(preset, Component::Transformer, name, &[64, width]).1 * (width as f64).sqrt()
+        };
+        for (name, wide, narrow) in [
+            ("blocks.7.attn1.to_q.weight", 5120, 640),
+            ("blocks.7.ffn.net.2.weight", 13824, 1728),
+            ("patch_embedding.weight", 64, 64),
+        ] {
+            let (full, deep) = (gain(Preset::Full, name, wide), gain(Preset::Deep, name, narrow));
+            assert!((full - deep).abs() < 1e-12, "{name}: {full} and {deep}");
         }
     }
 }

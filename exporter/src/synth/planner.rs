@@ -4,12 +4,13 @@ use serde_json::{Value, json};
 
 use super::presets::Preset;
 use super::qwen;
+use crate::checkpoint::StoredType;
 
 impl Preset {
     /// Id of the first special token of Qwen's tokenizer.
     pub(super) fn first_special(self) -> usize {
         match self {
-            Self::Tiny => qwen::pieces(),
+            Self::Tiny | Self::Deep => qwen::pieces(),
             Self::Slim => self.planner_vocabulary() - qwen::SPECIAL.len(),
             Self::Full => 151_643,
         }
@@ -18,7 +19,7 @@ impl Preset {
     /// Rows of the token embedding: a few more than the tokenizer has, as in the release.
     fn planner_vocabulary(self) -> usize {
         match self {
-            Self::Tiny => qwen::pieces() + qwen::SPECIAL.len() + 7,
+            Self::Tiny | Self::Deep => qwen::pieces() + qwen::SPECIAL.len() + 7,
             Self::Slim => 8000,
             Self::Full => 152_064,
         }
@@ -26,13 +27,13 @@ impl Preset {
 
     /// Rows of the mask tokens.
     pub(super) fn mask_tokens(self) -> usize {
-        if self == Self::Tiny { 5 } else { 4096 }
+        if matches!(self, Self::Tiny | Self::Deep) { 5 } else { 4096 }
     }
 
     /// `config.json` of the package.
     pub(super) fn package(self) -> Value {
         let (hidden, width, depth) = match self {
-            Self::Tiny => (48, 60, 2),
+            Self::Tiny | Self::Deep => (48, 60, 2),
             Self::Slim => (3584, 4096, 2),
             Self::Full => (3584, 4096, 16),
         };
@@ -78,7 +79,7 @@ impl Preset {
     /// `mllm/config.json` in the flat form.
     pub(super) fn mllm(self) -> Value {
         let (hidden, heads, groups, feed_forward, sections) = match self {
-            Self::Tiny => (48, 6, 2, 68, [1, 1, 2]),
+            Self::Tiny | Self::Deep => (48, 6, 2, 68, [1, 1, 2]),
             Self::Slim | Self::Full => (3584, 28, 4, 18944, [16, 24, 24]),
         };
         let id = |token| qwen::special(self.first_special(), token);
@@ -98,7 +99,7 @@ impl Preset {
             "rope_scaling": {"mrope_section": sections, "type": "mrope"},
             "rope_theta": 1e6,
             "tie_word_embeddings": false,
-            "torch_dtype": if self == Self::Slim { "bfloat16" } else { "float32" },
+            "torch_dtype": if self.dtype() == StoredType::Bf16 { "bfloat16" } else { "float32" },
             "use_sliding_window": false,
             "video_token_id": id("<|video_pad|>"),
             "vision_config": self.vision(),
@@ -110,12 +111,12 @@ impl Preset {
 
     fn vision(self) -> Value {
         let (depth, full) = match self {
-            Self::Tiny => (3, vec![1]),
+            Self::Tiny | Self::Deep => (3, vec![1]),
             Self::Slim => (2, vec![1]),
             Self::Full => (32, vec![7, 15, 23, 31]),
         };
         let (hidden, heads, feed_forward, out) = match self {
-            Self::Tiny => (24, 2, 52, 48),
+            Self::Tiny | Self::Deep => (24, 2, 52, 48),
             Self::Slim | Self::Full => (1280, 16, 3420, 3584),
         };
         json!({

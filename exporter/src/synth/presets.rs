@@ -24,6 +24,9 @@ pub enum Preset {
     Tiny,
     /// Real widths, two layers of each stack, a vocabulary of 8,000, bf16.
     Slim,
+    /// The release's depth at an eighth of its width, of what renders but the VAE; else as tiny. Its
+    /// rounding errors add up as in the release, and a CPU runs it.
+    Deep,
     /// Every size of the release, f32.
     Full,
 }
@@ -33,7 +36,7 @@ impl Preset {
     pub(super) fn dtype(self) -> StoredType {
         match self {
             Self::Tiny | Self::Full => StoredType::F32,
-            Self::Slim => StoredType::Bf16,
+            Self::Slim | Self::Deep => StoredType::Bf16,
         }
     }
 
@@ -43,8 +46,8 @@ impl Preset {
             (Self::Full, Component::PlannerLm) => 28,
             (Self::Full, Component::Vision) => 32,
             (Self::Full, Component::FlowHead) => 16,
-            (Self::Full, Component::TextEncoder) => 24,
-            (Self::Full, Component::Transformer | Component::Transformer2) => 40,
+            (Self::Deep | Self::Full, Component::TextEncoder) => 24,
+            (Self::Deep | Self::Full, Component::Transformer | Component::Transformer2) => 40,
             _ => 2,
         }
     }
@@ -52,7 +55,7 @@ impl Preset {
     /// Pieces of the tokenizer; the embedding table is a little larger, as in real ones.
     pub(super) fn pieces(self) -> usize {
         match self {
-            Self::Tiny => 461,
+            Self::Tiny | Self::Deep => 461,
             Self::Slim | Self::Full => 7991,
         }
     }
@@ -61,6 +64,7 @@ impl Preset {
     pub(super) fn transformer(self) -> Value {
         let (heads, head_dim, ffn_dim, text_dim) = match self {
             Self::Tiny => (3, 20, 88, 28),
+            Self::Deep => (5, 128, 1728, 512),
             Self::Slim | Self::Full => (40, 128, 13824, 4096),
         };
         json!({
@@ -75,7 +79,7 @@ impl Preset {
             "image_dim": null,
             "in_channels": 16,
             "num_attention_heads": heads,
-            "num_layers": if self == Self::Full { 40 } else { 2 },
+            "num_layers": self.layers(Component::Transformer),
             "out_channels": 16,
             "patch_size": [1, 2, 2],
             "pos_embed_seq_len": null,
@@ -90,6 +94,7 @@ impl Preset {
         let (d_model, d_kv, heads, d_ff, vocab_size) = match self {
             Self::Tiny => (28, 12, 3, 52, 467),
             Self::Slim => (4096, 64, 64, 10240, 8000),
+            Self::Deep => (512, 64, 8, 1280, 467),
             Self::Full => (4096, 64, 64, 10240, 256_384),
         };
         json!({
@@ -107,11 +112,11 @@ impl Preset {
             "layer_norm_epsilon": 1e-6,
             "model_type": "umt5",
             "num_heads": heads,
-            "num_layers": if self == Self::Full { 24 } else { 2 },
+            "num_layers": self.layers(Component::TextEncoder),
             "pad_token_id": 0,
             "relative_attention_max_distance": 128,
             "relative_attention_num_buckets": 32,
-            "torch_dtype": if self == Self::Slim { "bfloat16" } else { "float32" },
+            "torch_dtype": if self.dtype() == StoredType::Bf16 { "bfloat16" } else { "float32" },
             "transformers_version": "4.57.3",
             "vocab_size": vocab_size,
         })
@@ -123,7 +128,7 @@ impl Preset {
             "_class_name": "AutoencoderKLWan",
             "_diffusers_version": "0.35.2",
             "attn_scales": [],
-            "base_dim": if self == Self::Tiny { 8 } else { 96 },
+            "base_dim": if matches!(self, Self::Tiny | Self::Deep) { 8 } else { 96 },
             "dim_mult": [1, 2, 4, 4],
             "dropout": 0.0,
             "latents_mean": LATENTS_MEAN,
@@ -180,7 +185,7 @@ mod tests {
 
     #[test]
     fn presets_are_configs_that_a_checkpoint_may_have() {
-        for preset in [Preset::Tiny, Preset::Slim, Preset::Full] {
+        for preset in [Preset::Tiny, Preset::Slim, Preset::Deep, Preset::Full] {
             let c = preset.configs();
             c.text_encoder.validate().unwrap();
             c.transformer.validate().unwrap();
