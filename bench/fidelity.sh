@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Makes bench/results/fidelity-PRESET.*: every FP8 option of a random checkpoint against f32 on the
-# CPU: fidelity.sh tiny|slim [BERNINI [RESULTS]]. Needs `./x setup`; slim takes 45 GiB where TMPDIR
-# says, 15 GiB of memory and half an hour of two cores.
+# CPU: fidelity.sh tiny|slim|deep [BERNINI [RESULTS]]. Needs `./x setup`; slim takes 45 GiB where
+# TMPDIR says, 15 GiB of memory and half an hour of two cores, deep 20 GiB and half an hour.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-preset=${1:?tiny or slim}
+preset=${1:?tiny, slim or deep}
 bernini=$(realpath "${2:-target/release/bernini}")
 results=$(realpath "${3:-bench/results}")
 name=fidelity-$preset
+taps=(--taps values)
 case $preset in
   tiny) size=(--num_frames 9 --height 64 --width 96 --num_inference_steps 10)
     weights=(--peaky) options=(plain-fp8 re-balanced bf16-attention searched)
@@ -15,7 +16,10 @@ case $preset in
   slim) size=(--num_frames 9 --height 128 --width 192 --num_inference_steps 4)
     weights=() options=(plain-fp8 bf16-attention searched)
     what="two blocks an expert, the release's 5120 channels" ;;
-  *) echo "fidelity.sh: expected tiny or slim, found $preset" >&2; exit 2 ;;
+  deep) size=(--num_frames 9 --height 128 --width 192 --num_inference_steps 4)
+    weights=() options=(plain-fp8 default searched) taps=()
+    what="the release's 40 blocks an expert and 24 layers of the text encoder, an eighth as wide" ;;
+  *) echo "fidelity.sh: expected tiny, slim or deep, found $preset" >&2; exit 2 ;;
 esac
 scratch=$(mktemp -d)
 trap 'rm -r "$scratch"' EXIT
@@ -29,18 +33,20 @@ if [[ " ${options[*]} " == *" re-balanced "* ]]; then
   "$bernini" calibrate amax "${case[@]}" -o balanced.json --balance
 fi
 rm -r amax
-"$bernini" export CKPT -o f32 --taps values
+"$bernini" export CKPT -o f32 "${taps[@]}"
 "$bernini" search f32 CKPT --calibration table.json "${case[@]}" -o searched.json \
   --svg "$results/$name.frontier.svg" | tee search.txt
+cp searched.json "$results/$name.policy.json"
 for option in "${options[@]}"; do
   policy=all-fp8-attention table=table.json
   case $option in
     re-balanced) table=balanced.json ;;
     bf16-attention) policy=all-fp8 ;;
+    default) policy=default-attention ;;
     searched) policy=searched.json ;;
   esac
   "$bernini" export CKPT -o "$option" --precision fp8-f32 --policy "$policy" \
-    --calibration "$table" --taps values
+    --calibration "$table" "${taps[@]}"
 done
 floor=()
 if [ "$preset" = tiny ]; then
@@ -65,6 +71,6 @@ $(cat search.txt)
 
 ## Every option against f32
 \`\`\`
-$(sed -n '/^relative L2 inside/,$p' verify.txt)
+$(sed -n '/^relative L2 \(inside\|of the guided\)/,$p' verify.txt)
 \`\`\`
 EOF

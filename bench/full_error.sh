@@ -44,8 +44,8 @@ bf16 planner-lm planner_lm,mask_tokens planner_lm planner_lm
 bf16 contexts transformer transformer_context transformer_context
 
 table=$results/full-table.json whole=$results/full-expert.json
-steps() { echo "$results/full-expert-steps-$(basename "$1" .json).json"; }
-policies=(all-fp8-attention default-attention "$bench/results/searched-40-layers.json")
+steps() { echo "$results/full-expert-steps-$(basename "$1" .policy.json).json"; }
+policies=(all-fp8-attention default-attention "$bench/results/fidelity-deep.policy.json")
 expert=(--prompt "A lighthouse at dusk." --task_type t2v --guidance_mode t2v --num_frames 9
   --height 192 --width 240 --num_inference_steps 3 --flow_shift 40)
 submodules=transformer,transformer_context,text_encoder,vae_decoder_first,vae_decoder_next

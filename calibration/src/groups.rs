@@ -3,28 +3,28 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{CalibrationTable, Numbers, Policy, Rule};
+use crate::{CalibrationTable, Numbers, Policy, Rule, pattern};
 
-/// The experts' stems, and those of their context graphs, begin with it.
-const EXPERT: &str = "transformer";
-/// Ends the stem of an expert's context graph, whose layers belong to the expert's blocks.
-const CONTEXT: &str = "_context";
+/// Stems of the experts, which run once for every step and branch. What runs once a request, their
+/// contexts too, is a group whole: it costs little time, and guidance multiplies its error.
+const EXPERTS: [&str; 2] = ["transformer", "transformer_2"];
 
 /// Layers that are switched to FP8 as one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     /// Such as `transformer_2 blocks.3 attention`, or `transformer_2 blocks.0-5 attention`.
     pub name: String,
-    /// Rules that put it in FP8, each for one submodule named in full.
-    rules: Vec<Rule>,
+    submodule: String,
+    /// Patterns of its layers.
+    paths: Vec<String>,
     /// Whether they are rules for attentions.
     attention: bool,
 }
 
 impl Group {
-    /// Stems of the submodules that have layers of it.
-    pub fn submodules(&self) -> impl Iterator<Item = &str> {
-        self.rules.iter().map(|rule| rule.submodule.as_str())
+    /// Stem of the submodule whose layers these are.
+    pub fn submodule(&self) -> &str {
+        &self.submodule
     }
 }
 
@@ -35,26 +35,19 @@ pub fn groups(table: &CalibrationTable, most: usize) -> Vec<Group> {
     // The length of the stack counts for `last(n)` only, which this policy lacks.
     let linears = paths(&table.submodules)
         .filter(|(stem, path)| all.numbers(stem, path, 0) == Numbers::Fp8)
-        .filter_map(|(stem, path)| Some((key(stem, path, false)?, stem)));
+        .filter_map(|(stem, path)| key(stem, path, false));
     let attentions = paths(&table.attention)
         .filter(|(stem, path)| all.attention(stem, path, 0) == Numbers::Fp8)
-        .filter_map(|(stem, path)| Some((key(stem, path, true)?, stem)));
-    let mut stems: BTreeMap<Key<'_>, BTreeSet<&str>> = BTreeMap::new();
-    for (key, stem) in linears.chain(attentions) {
-        stems.entry(key).or_default().insert(stem);
-    }
-    let stack: BTreeSet<usize> = stems.keys().filter_map(|key| key.block).collect();
+        .filter_map(|(stem, path)| key(stem, path, true));
+    let keys: BTreeSet<Key<'_>> = linears.chain(attentions).collect();
+    let stack: BTreeSet<usize> = keys.iter().filter_map(|key| key.block).collect();
     let stack: Vec<usize> = stack.into_iter().collect();
-    let banded = |width: usize| {
-        let mut bands: BTreeMap<Band<'_>, BTreeSet<&str>> = BTreeMap::new();
-        for (key, stems) in &stems {
-            bands.entry(key.band(&stack, width)).or_default().extend(stems);
-        }
-        bands
+    let banded = |width: usize| -> BTreeSet<Band<'_>> {
+        keys.iter().map(|key| key.band(&stack, width)).collect()
     };
     let widest = stack.len().max(1);
     let width = (1..widest).find(|&width| banded(width).len() <= most).unwrap_or(widest);
-    banded(width).iter().map(|(band, stems)| band.group(stems, &all)).collect()
+    banded(width).iter().map(|band| band.group(&all)).collect()
 }
 
 /// Submodule and path of every entry of one half of a table.
@@ -65,7 +58,7 @@ fn paths<T>(entries: &BTreeMap<String, BTreeMap<String, T>>) -> impl Iterator<It
 /// Where a layer belongs.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Key<'a> {
-    /// Stem of an expert, or of any other submodule.
+    /// Stem of the submodule.
     owner: &'a str,
     /// Block of an expert.
     block: Option<usize>,
@@ -83,12 +76,11 @@ struct Band<'a> {
 
 /// `None` for a layer of an expert that is in no block: a table may be made up.
 fn key<'a>(stem: &'a str, path: &str, attention: bool) -> Option<Key<'a>> {
-    if !stem.starts_with(EXPERT) {
+    if !EXPERTS.contains(&stem) {
         return Some(Key { owner: stem, block: None, attention });
     }
-    let owner = stem.strip_suffix(CONTEXT).unwrap_or(stem);
     let block = path.strip_prefix("blocks.")?.split('.').next()?.parse().ok()?;
-    Some(Key { owner, block: Some(block), attention })
+    Some(Key { owner: stem, block: Some(block), attention })
 }
 
 impl<'a> Key<'a> {
@@ -104,19 +96,15 @@ impl<'a> Key<'a> {
 }
 
 impl Band<'_> {
-    fn group(&self, stems: &BTreeSet<&str>, all: &Policy) -> Group {
-        let stack = all.rules.iter().find(|rule| rule.submodule == self.owner);
-        let paths: Vec<String> = match (self.blocks, stack) {
-            ([], Some(rule)) => vec![rule.path.clone()],
-            ([], None) => vec!["**".into()],
-            (blocks, _) => blocks.iter().map(|block| format!("blocks.{block}.**")).collect(),
+    fn group(&self, all: &Policy) -> Group {
+        let whole = || {
+            let of_owner = |rule: &&Rule| pattern::matches(&rule.submodule, self.owner, 0);
+            all.rules.iter().find(of_owner).map(|rule| rule.path.clone())
         };
-        let rule = |stem: &str, path: &String| Rule {
-            submodule: stem.to_string(),
-            path: path.clone(),
-            numbers: Numbers::Fp8,
+        let paths: Vec<String> = match self.blocks {
+            [] => whole().into_iter().collect(),
+            blocks => blocks.iter().map(|block| format!("blocks.{block}.**")).collect(),
         };
-        let rules = stems.iter().flat_map(|stem| paths.iter().map(move |path| rule(stem, path)));
         let kind = if self.attention { "attention" } else { "linears" };
         let owner = self.owner;
         let name = match self.blocks {
@@ -124,7 +112,7 @@ impl Band<'_> {
             [block] => format!("{owner} blocks.{block} {kind}"),
             [first, .., last] => format!("{owner} blocks.{first}-{last} {kind}"),
         };
-        Group { name, rules: rules.collect(), attention: self.attention }
+        Group { name, submodule: owner.into(), paths, attention: self.attention }
     }
 }
 
@@ -133,8 +121,14 @@ impl Policy {
     pub fn of_groups<'a>(name: &str, groups: impl IntoIterator<Item = &'a Group>) -> Self {
         let (attention, linears): (Vec<_>, Vec<_>) =
             groups.into_iter().partition(|group| group.attention);
-        let rules = |groups: Vec<&Group>| {
-            groups.into_iter().flat_map(|group| group.rules.iter().cloned()).collect()
+        let rule = |group: &Group, path: &String| Rule {
+            submodule: group.submodule.clone(),
+            path: path.clone(),
+            numbers: Numbers::Fp8,
+        };
+        let rules = |groups: Vec<&'a Group>| {
+            let of = |group: &'a Group| group.paths.iter().map(move |path| rule(group, path));
+            groups.into_iter().flat_map(of).collect()
         };
         Self { name: name.into(), rules: rules(linears), attention: rules(attention) }
     }
@@ -181,10 +175,9 @@ pub(crate) mod tests {
             "transformer_2 blocks.0 linears",
             "transformer_2 blocks.0 attention",
             "transformer_2 blocks.11 linears",
+            "transformer_2_context linears",
         ];
         assert_eq!(names, expected);
-        let stems: Vec<_> = groups[1].submodules().collect();
-        assert_eq!(stems, ["transformer_2", "transformer_2_context"]);
     }
 
     #[test]
@@ -195,7 +188,7 @@ pub(crate) mod tests {
         assert_eq!(Policy::parse(&text).unwrap(), policy);
         for (stem, path, fp8) in [
             ("transformer_2", "blocks.0.ffn.net.2", true),
-            ("transformer_2_context", "blocks.0.attn2.to_k", true),
+            ("transformer_2_context", "blocks.0.attn2.to_k", false),
             ("transformer_2", "blocks.11.attn1.to_q", false),
             ("transformer", "blocks.0.ffn.net.2", false),
             ("transformer_2", "proj_out", false),
@@ -205,6 +198,11 @@ pub(crate) mod tests {
         }
         assert_eq!(policy.attention("transformer_2", "blocks.0.attn1", 40), Numbers::Fp8);
         assert_eq!(policy.attention("transformer_2", "blocks.11.attn1", 40), Numbers::Bf16);
+        let contexts = Policy::of_groups("contexts", &groups[4..]);
+        for (path, fp8) in [("blocks.0.attn2.to_k", true), ("condition_embedder.text", false)] {
+            let numbers = contexts.numbers("transformer_2_context", path, 40);
+            assert_eq!(numbers == Numbers::Fp8, fp8, "{path}");
+        }
     }
 
     #[test]
@@ -219,10 +217,10 @@ pub(crate) mod tests {
             let attentions = (0..40).map(|block| (path(block), attention));
             table.attention.insert(expert.into(), attentions.collect());
         }
-        assert_eq!(groups(&table, 161).len(), 161);
-        // The text encoder, and bands of six blocks.
+        assert_eq!(groups(&table, 162).len(), 162);
+        // The text encoder, a context, and bands of six blocks.
         let bands = groups(&table, 32);
-        assert_eq!(bands.len(), 1 + 4 * 7);
+        assert_eq!(bands.len(), 2 + 4 * 7);
         let names: Vec<_> = bands.iter().map(|group| group.name.as_str()).collect();
         assert!(names.contains(&"transformer_2 blocks.0-5 attention"), "{names:?}");
         assert!(names.contains(&"transformer blocks.36-39 linears"), "{names:?}");
@@ -232,6 +230,6 @@ pub(crate) mod tests {
             assert_eq!(policy.attention("transformer", &path, 40), Numbers::Fp8, "{path}");
         }
         // No band can be wider than the stack.
-        assert_eq!(groups(&table, 1).len(), 5);
+        assert_eq!(groups(&table, 1).len(), 6);
     }
 }

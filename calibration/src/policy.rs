@@ -73,18 +73,26 @@ impl Policy {
     pub const NAMES: [&'static str; 4] =
         ["default", "all-fp8", "default-attention", "all-fp8-attention"];
 
-    /// `default`: linear layers of the planner's language model, of the text encoder and of all
-    /// blocks but each expert's first and last three. `all-fp8`: those of every block. Whatever
-    /// lies outside the blocks (patch and text embedding, `proj_out`), vision tower, connector, flow
-    /// head and VAE stay bf16 in both. `default-attention`, `all-fp8-attention`: the same, and both
-    /// attentions of the same blocks of the experts.
+    /// `default`: linear layers of the planner's language model and of all blocks but each expert's
+    /// first and last three. `all-fp8`: those of every block, of the graphs that make the keys and
+    /// values of cross attention, and of the text encoder. Whatever lies outside the blocks (patch
+    /// and text embedding, `proj_out`), vision tower, connector, flow head and VAE stay bf16 in both.
+    /// `default-attention`, `all-fp8-attention`: the same, and both attentions of the same blocks of
+    /// the experts.
+    ///
+    /// Text encoder and contexts run once a request, and in FP8 they alone spend more than the budget
+    /// of a guided step: guidance multiplies what differs between prompts (bench/results).
     pub fn named(name: &str) -> Result<Self, PolicyError> {
         let kept = [
+            ("transformer_context", "blocks.**", Numbers::Bf16),
+            ("transformer_2_context", "blocks.**", Numbers::Bf16),
             ("transformer*", "blocks.first(3).**", Numbers::Bf16),
             ("transformer*", "blocks.last(3).**", Numbers::Bf16),
+            ("text_encoder", "encoder.block.**", Numbers::Bf16),
         ];
+        let experts = ("transformer*", "blocks.**", Numbers::Fp8);
         let fast = [
-            ("transformer*", "blocks.**", Numbers::Fp8),
+            experts,
             ("text_encoder", "encoder.block.**", Numbers::Fp8),
             ("planner_lm", "model.layers.**", Numbers::Fp8),
         ];
@@ -97,7 +105,7 @@ impl Policy {
             }
         };
         let attention = match name.ends_with("-attention") {
-            true => [kept, &fast[..1]].concat(),
+            true => [kept, &[experts]].concat(),
             false => vec![],
         };
         let rule = |(submodule, path, numbers): (&str, &str, _)| Rule {
@@ -150,18 +158,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn default_keeps_the_ends_of_the_experts_and_all_fp8_does_not() {
+    fn default_keeps_the_ends_of_the_experts_and_what_runs_once_and_all_fp8_does_not() {
         let [default, all, ..] = Policy::NAMES.map(|name| Policy::named(name).unwrap());
         for (i, kept) in [(0, true), (2, true), (3, false), (36, false), (37, true), (39, true)] {
             let path = format!("blocks.{i}.ffn.net.2");
-            for submodule in ["transformer", "transformer_2", "transformer_2_context"] {
+            for submodule in ["transformer", "transformer_2"] {
                 let numbers = default.numbers(submodule, &path, 40);
                 assert_eq!(numbers == Numbers::Bf16, kept, "{submodule} {path}");
                 assert_eq!(all.numbers(submodule, &path, 40), Numbers::Fp8);
             }
         }
-        let encoder = "encoder.block.0.layer.0.SelfAttention.q";
-        assert_eq!(default.numbers("text_encoder", encoder, 24), Numbers::Fp8);
+        for (submodule, path, layers) in [
+            ("text_encoder", "encoder.block.9.layer.0.SelfAttention.q", 24),
+            ("transformer_context", "blocks.9.attn2.to_k", 40),
+            ("transformer_2_context", "blocks.9.attn2.to_v", 40),
+        ] {
+            assert_eq!(default.numbers(submodule, path, layers), Numbers::Bf16, "{submodule}");
+            assert_eq!(all.numbers(submodule, path, layers), Numbers::Fp8, "{submodule}");
+        }
         let planner = "model.layers.0.mlp.down_proj";
         assert_eq!(default.numbers("planner_lm", planner, 27), Numbers::Fp8);
         for (submodule, path) in [("vision", "blocks.0.attn.qkv"), ("proj_gen", "proj_gen.0")] {

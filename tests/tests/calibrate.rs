@@ -132,7 +132,7 @@ fn amax_of_a_short_run_becomes_the_scales_of_an_fp8_export() {
         assert_eq!(table.amax(stem, path).unwrap().weight, expected, "{path}");
     }
 
-    for (policy, fp8) in [("default", "text_encoder"), ("all-fp8", "transformer_2")] {
+    for (policy, fp8) in [("all-fp8", "text_encoder"), ("all-fp8-attention", "transformer_2")] {
         let out = folder.path().join(policy);
         let options = ExportOptions {
             policy: Policy::named(policy).unwrap(),

@@ -45,7 +45,7 @@ impl Candidates<'_> {
     ) -> anyhow::Result<Export> {
         // The last one, whose measurement may have failed.
         let _ = fs::remove_dir_all(&self.folder);
-        let changed = groups.clone().into_iter().flat_map(Group::submodules).map(|stem| {
+        let changed = groups.clone().into_iter().map(Group::submodule).map(|stem| {
             let unknown = || format!("calibration table: there is no submodule {stem}");
             Submodule::from_stem(stem).with_context(unknown)
         });
