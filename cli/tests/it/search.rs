@@ -61,19 +61,20 @@ fn a_wide_budget_lets_everything_run_in_fp8_and_a_narrow_one_what_keeps_it() {
     let everything = report(&wide, "0.06", 0);
     let frontier = everything["frontier"].as_array().unwrap();
     println!("{everything:#}");
-    // Two experts of two blocks each, linear layers and attentions, and the text encoder.
-    assert_eq!(frontier.len(), 9);
-    assert_eq!(everything["chosen"], 9);
+    // Two experts of two blocks each, linear layers and attentions, their contexts, and the text
+    // encoder.
+    assert_eq!(frontier.len(), 11);
+    assert_eq!(everything["chosen"], 11);
     let shares: Vec<_> = frontier.iter().map(|p| p["fp8_share"].as_f64().unwrap()).collect();
-    assert!(shares.is_sorted() && shares[0] > 0.0 && shares[8] < 1.0, "{shares:?}");
-    let all = frontier[8]["measured"].as_f64().unwrap();
+    assert!(shares.is_sorted() && shares[0] > 0.0 && shares[10] < 1.0, "{shares:?}");
+    let all = frontier[10]["measured"].as_f64().unwrap();
     let named = worst_step(&wide);
     assert!((named - all).abs() < 1e-9, "verify finds {named}, the search {all}");
 
     let budget = all / 2.0;
     let some = report(&narrow, &budget.to_string(), 0);
     let chosen = some["chosen"].as_u64().unwrap() as usize;
-    assert!((1..9).contains(&chosen), "{some}");
+    assert!((1..11).contains(&chosen), "{some}");
     let measured = &some["frontier"][chosen - 1]["measured"];
     let found = worst_step(&narrow);
     assert!(found > 0.0 && found <= budget, "{found}");
@@ -100,9 +101,11 @@ fn fewer_groups_are_bands_of_blocks() {
         "transformer blocks.0-1 linears",
         "transformer_2 blocks.0-1 attention",
         "transformer_2 blocks.0-1 linears",
+        "transformer_2_context linears",
+        "transformer_context linears",
     ];
     assert_eq!(names, expected);
-    assert_eq!(report["chosen"], 5, "{report}");
+    assert_eq!(report["chosen"], 7, "{report}");
     assert!(worst_step(&policy) <= 0.06);
 }
 
