@@ -83,12 +83,14 @@ impl Policy {
     /// Text encoder and contexts run once a request, and in FP8 they alone spend more than the budget
     /// of a guided step: guidance multiplies what differs between prompts (bench/results).
     pub fn named(name: &str) -> Result<Self, PolicyError> {
-        let kept = [
+        let once_a_request = [
             ("transformer_context", "blocks.**", Numbers::Bf16),
             ("transformer_2_context", "blocks.**", Numbers::Bf16),
+            ("text_encoder", "encoder.block.**", Numbers::Bf16),
+        ];
+        let ends = [
             ("transformer*", "blocks.first(3).**", Numbers::Bf16),
             ("transformer*", "blocks.last(3).**", Numbers::Bf16),
-            ("text_encoder", "encoder.block.**", Numbers::Bf16),
         ];
         let experts = ("transformer*", "blocks.**", Numbers::Fp8);
         let fast = [
@@ -96,16 +98,16 @@ impl Policy {
             ("text_encoder", "encoder.block.**", Numbers::Fp8),
             ("planner_lm", "model.layers.**", Numbers::Fp8),
         ];
-        let kept: &[_] = match name {
-            "default" | "default-attention" => &kept,
-            "all-fp8" | "all-fp8-attention" => &[],
+        let (once_a_request, ends): (&[_], &[_]) = match name {
+            "default" | "default-attention" => (&once_a_request, &ends),
+            "all-fp8" | "all-fp8-attention" => (&[], &[]),
             _ => {
                 let (expected, found) = (Self::NAMES.join(", "), name.into());
                 return Err(PolicyError::Unknown { expected, found });
             }
         };
         let attention = match name.ends_with("-attention") {
-            true => [kept, &[experts]].concat(),
+            true => [ends, &[experts]].concat(),
             false => vec![],
         };
         let rule = |(submodule, path, numbers): (&str, &str, _)| Rule {
@@ -113,7 +115,7 @@ impl Policy {
             path: path.into(),
             numbers,
         };
-        let rules = [kept, &fast].concat().into_iter().map(rule).collect();
+        let rules = [once_a_request, ends, &fast].concat().into_iter().map(rule).collect();
         let attention = attention.into_iter().map(rule).collect();
         Ok(Self { name: name.into(), rules, attention })
     }
