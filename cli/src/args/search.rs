@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use bernini_builder::Workload;
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
@@ -35,6 +36,10 @@ pub struct SearchFlags {
     #[arg(long, value_name = "N", default_value_t = 32)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     pub groups: u16,
+    /// Requests whose work counts, as in `bernini build`; without it the cases'. Attention's share
+    /// grows with tokens, so small cases say little about large requests
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub workload: Vec<Workload>,
     /// Also draw the frontier: error against the share of FLOPs in FP8
     #[arg(long, value_name = "FILE.svg")]
     pub svg: Option<PathBuf>,

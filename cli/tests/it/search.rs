@@ -1,5 +1,6 @@
 //! `bernini search` on the tiny checkpoint: what it writes keeps the budget that it was given.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -86,12 +87,48 @@ fn a_wide_budget_lets_everything_run_in_fp8_and_a_narrow_one_what_keeps_it() {
     }
 }
 
+/// A search in bands of two blocks.
+fn in_bands(policy: &Path, more: &[&str]) -> Value {
+    let bands = ["--json", "--budget", "0.06", "--groups", "5"];
+    let result = search(&TINY.path("checkpoint"), &TABLE, policy, &[&bands, more].concat());
+    serde_json::from_slice(&result.stdout).unwrap()
+}
+
+/// The share of FLOPs that every group adds.
+fn added(report: &Value) -> BTreeMap<&str, f64> {
+    let points = report["frontier"].as_array().unwrap();
+    let shares = points.iter().map(|point| point["fp8_share"].as_f64().unwrap());
+    let before = std::iter::once(0.0).chain(shares.clone());
+    let names = points.iter().map(|point| point["added"].as_str().unwrap());
+    names.zip(shares.zip(before).map(|(share, before)| share - before)).collect()
+}
+
+#[test]
+fn work_is_counted_at_the_sizes_of_the_workload_and_errors_in_the_case() {
+    let of_case = in_bands(&TINY.path("of_case.json"), &[]);
+    let large = ["--workload", "832x480x81,832x480x81+832x480x81"];
+    let of_workload = in_bands(&TINY.path("of_workload.json"), &large);
+    assert_eq!(of_workload["workloads"].as_array().unwrap().len(), 2);
+    let (small, large) = (added(&of_case), added(&of_workload));
+    for stack in ["transformer", "transformer_2"] {
+        let attention = format!("{stack} blocks.0-1 attention");
+        let linears = format!("{stack} blocks.0-1 linears");
+        let ratio = |added: &BTreeMap<&str, f64>| added[&*attention] / added[&*linears];
+        assert!(ratio(&small) < 5.0 && ratio(&large) > 100.0, "{small:?} {large:?}");
+    }
+    let alone = |report: &Value| {
+        let points = report["frontier"].as_array().unwrap().clone();
+        let mut errors: Vec<_> = points.iter().map(|p| p["error_alone"].to_string()).collect();
+        errors.sort();
+        errors
+    };
+    assert_eq!(alone(&of_case), alone(&of_workload));
+}
+
 #[test]
 fn fewer_groups_are_bands_of_blocks() {
     let policy = TINY.path("bands.json");
-    let more = ["--json", "--budget", "0.06", "--groups", "5"];
-    let result = search(&TINY.path("checkpoint"), &TABLE, &policy, &more);
-    let report: Value = serde_json::from_slice(&result.stdout).unwrap();
+    let report = in_bands(&policy, &[]);
     let frontier = report["frontier"].as_array().unwrap();
     let mut names: Vec<_> = frontier.iter().map(|p| p["added"].as_str().unwrap()).collect();
     names.sort();
@@ -140,6 +177,7 @@ fn what_cannot_be_searched_is_said_at_once() {
         (&checkpoint, &TABLE, &folder, &[], "expected a file called NAME.json"),
         (&checkpoint, &TABLE, &policy, &["--budget", "0"], "expected a number above 0"),
         (&checkpoint, &TABLE, &policy, &["--groups", "0"], "--groups"),
+        (&checkpoint, &TABLE, &policy, &["--workload", "830x480x81"], "830x480x81"),
         (&checkpoint, &TABLE, &policy, &["--report", "x"], "--report does not go with"),
         (&checkpoint, &TABLE, &policy, &["--case", "/nowhere.json"], "/nowhere.json"),
         (&checkpoint, &TABLE, &policy, &["--num_frames", "0"], "num_frames"),

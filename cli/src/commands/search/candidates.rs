@@ -11,7 +11,7 @@ use bernini_exporter::{Calibration, ExportOptions, export};
 use bernini_graphs::manifest::PrecisionName;
 use bernini_graphs::{Component, Submodule};
 use bernini_runner::backend::{OnnxRuntime, Overlay};
-use bernini_runner::bench::{self, Flops};
+use bernini_runner::bench::{self, Flops, Shape};
 use bernini_runner::export::Export;
 use bernini_runner::package::Folder;
 use bernini_runner::pipeline::{Pipeline, Trace};
@@ -20,7 +20,6 @@ use bernini_runner::request::{Plan, Request};
 use bernini_runner::verify::{limits, trajectory};
 
 use super::super::run::case_name;
-use super::super::verify::shape_of;
 use crate::args::ProgressKind;
 use crate::progress::Progress;
 
@@ -31,6 +30,8 @@ pub struct Candidates<'a> {
     /// The reference, in f32.
     pub export: Export,
     pub jobs: Vec<(Request, Plan)>,
+    /// What is counted as work.
+    pub shapes: Vec<Shape>,
     /// Where the one candidate lies that there is at a time.
     pub folder: PathBuf,
     pub progress: ProgressKind,
@@ -108,12 +109,12 @@ impl Candidates<'_> {
         runs.collect()
     }
 
-    /// Work of all cases, with the presets' steps, in the submodules that `export` has.
+    /// Work of all shapes, with the presets' steps, in the submodules that `export` has.
     pub fn flops(&self, export: &Export) -> anyhow::Result<Flops> {
         let (planner, boundary) = (export.configs().planner.as_ref(), export.boundary_ratio());
         let mut jobs = vec![];
-        for (_, plan) in &self.jobs {
-            jobs.extend(bench::jobs(&shape_of(plan), planner, boundary)?.0);
+        for shape in &self.shapes {
+            jobs.extend(bench::jobs(shape, planner, boundary)?.0);
         }
         let flops = Flops::of(&Folder::Export(export.clone()), &jobs);
         flops.context("the graphs' FLOPs are no polynomial of their sizes; export them again")

@@ -25,7 +25,9 @@ use bernini_graphs::manifest::{PrecisionName, Variant};
 use bernini_runner::export::Export;
 use bernini_runner::package::Folder;
 
+use super::bench::shape;
 use super::calibrate::{describe, plan};
+use super::verify::shape_of;
 use crate::Outcome;
 use crate::args::{SearchArgs, settings};
 use crate::files::{Scratch, publish};
@@ -52,11 +54,17 @@ pub fn search(args: &SearchArgs, interrupted: &AtomicBool) -> anyhow::Result<Out
     let requests = settings.iter().map(|settings| settings.request(variant));
     let jobs = plan(requests.collect::<anyhow::Result<_>>()?, variant, &scratch)?;
     let cases = jobs.iter().map(|(request, plan)| describe(request, plan)).collect();
+    let workloads = args.flags.workload.iter().map(|workload| workload.name.clone()).collect();
+    let mut shapes: Vec<_> = args.flags.workload.iter().map(shape).collect();
+    if shapes.is_empty() {
+        shapes.extend(jobs.iter().map(|(_, plan)| shape_of(plan)));
+    }
     let candidates = Candidates {
         checkpoint: &args.flags.checkpoint,
         table,
         export,
         jobs,
+        shapes,
         folder: scratch.path().join("candidate"),
         progress: flags.progress,
         interrupted,
@@ -68,7 +76,8 @@ pub fn search(args: &SearchArgs, interrupted: &AtomicBool) -> anyhow::Result<Out
         let policy = Policy::of_groups(&name, chosen);
         publish(path, &format!("{}\n", serde_json::to_string_pretty(&policy)?))?;
     }
-    let report = Report { policy, budget: args.flags.budget, cases, chosen, frontier: points };
+    let budget = args.flags.budget;
+    let report = Report { policy, budget, cases, workloads, chosen, frontier: points };
     if let Some(path) = &args.flags.svg {
         publish(path, &report.svg()).context("--svg")?;
     }

@@ -13,6 +13,8 @@ pub struct Report {
     /// Largest relative L2 of a step.
     pub budget: f64,
     pub cases: Vec<String>,
+    /// Whose work counts; the cases' where there are none.
+    pub workloads: Vec<String>,
     /// How many points of the frontier the policy puts in FP8, from the first.
     pub chosen: usize,
     /// Groups in the order in which they are worth it.
@@ -38,6 +40,9 @@ impl Report {
     pub fn print(&self) {
         println!("relative L2 of the worst step, searched on");
         self.cases.iter().for_each(|case| println!("  {case}"));
+        if !self.workloads.is_empty() {
+            println!("work counted of {}", self.workloads.join(", "));
+        }
         println!(
             "\n{:<36} {:>9} {:>10} {:>9} {:>9}",
             "in FP8, with those above", "alone", "FP8 FLOPs", "predicted", "measured"
