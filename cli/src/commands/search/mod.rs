@@ -25,9 +25,8 @@ use bernini_graphs::manifest::{PrecisionName, Variant};
 use bernini_runner::export::Export;
 use bernini_runner::package::Folder;
 
-use super::bench::shape;
 use super::calibrate::{describe, plan};
-use super::verify::shape_of;
+use super::verify::shapes;
 use crate::Outcome;
 use crate::args::{SearchArgs, settings};
 use crate::files::{Scratch, publish};
@@ -55,16 +54,12 @@ pub fn search(args: &SearchArgs, interrupted: &AtomicBool) -> anyhow::Result<Out
     let jobs = plan(requests.collect::<anyhow::Result<_>>()?, variant, &scratch)?;
     let cases = jobs.iter().map(|(request, plan)| describe(request, plan)).collect();
     let workloads = args.flags.workload.iter().map(|workload| workload.name.clone()).collect();
-    let mut shapes: Vec<_> = args.flags.workload.iter().map(shape).collect();
-    if shapes.is_empty() {
-        shapes.extend(jobs.iter().map(|(_, plan)| shape_of(plan)));
-    }
     let candidates = Candidates {
         checkpoint: &args.flags.checkpoint,
         table,
         export,
+        shapes: shapes(&args.flags.workload, &jobs),
         jobs,
-        shapes,
         folder: scratch.path().join("candidate"),
         progress: flags.progress,
         interrupted,

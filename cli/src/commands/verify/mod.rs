@@ -6,6 +6,7 @@ mod print;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, bail};
+use bernini_builder::Workload;
 use bernini_runner::backend::{self, Backend};
 use bernini_runner::bench::{Clip, Flops, Job, Shape, jobs};
 use bernini_runner::package::{Folder, Package};
@@ -164,13 +165,9 @@ fn requested(
     case: Option<&(Request, Plan)>,
     package: &Package,
 ) -> anyhow::Result<Vec<Job>> {
-    let mut shapes: Vec<Shape> = args.flags.workload.iter().map(shape).collect();
-    if shapes.is_empty() {
-        shapes.extend(case.map(|(_, plan)| shape_of(plan)));
-    }
     let planner = package.configs().planner.as_ref();
     let mut all = vec![];
-    for shape in &shapes {
+    for shape in &shapes(&args.flags.workload, case) {
         all.extend(jobs(shape, planner, package.boundary_ratio())?.0);
     }
     Ok(all)
@@ -190,8 +187,19 @@ fn level_a_jobs(requested: Vec<Job>, folders: &Folders) -> anyhow::Result<Vec<Jo
     Ok(all)
 }
 
+/// What `--workload` names, else what the cases come to.
+pub(super) fn shapes<'c>(
+    workloads: &[Workload],
+    cases: impl IntoIterator<Item = &'c (Request, Plan)>,
+) -> Vec<Shape> {
+    match workloads {
+        [] => cases.into_iter().map(|(_, plan)| shape_of(plan)).collect(),
+        _ => workloads.iter().map(shape).collect(),
+    }
+}
+
 /// What a case comes to.
-pub(super) fn shape_of(plan: &Plan) -> Shape {
+fn shape_of(plan: &Plan) -> Shape {
     let clip = |width: u32, height: u32, frames| Clip {
         width: width as usize,
         height: height as usize,
