@@ -11,7 +11,7 @@ use bernini_exporter::{Calibration, ExportOptions, export};
 use bernini_graphs::manifest::PrecisionName;
 use bernini_graphs::{Component, Submodule};
 use bernini_runner::backend::{OnnxRuntime, Overlay};
-use bernini_runner::bench::{self, Flops, Shape};
+use bernini_runner::bench::{Flops, Job};
 use bernini_runner::export::Export;
 use bernini_runner::package::Folder;
 use bernini_runner::pipeline::{Pipeline, Trace};
@@ -30,8 +30,8 @@ pub struct Candidates<'a> {
     /// The reference, in f32.
     pub export: Export,
     pub jobs: Vec<(Request, Plan)>,
-    /// What is counted as work.
-    pub shapes: Vec<Shape>,
+    /// What is counted as work: requests with the presets' steps.
+    pub work: Vec<Job>,
     /// Where the one candidate lies that there is at a time.
     pub folder: PathBuf,
     pub progress: ProgressKind,
@@ -109,14 +109,9 @@ impl Candidates<'_> {
         runs.collect()
     }
 
-    /// Work of all shapes, with the presets' steps, in the submodules that `export` has.
+    /// The work that is counted, in the submodules that `export` has.
     pub fn flops(&self, export: &Export) -> anyhow::Result<Flops> {
-        let (planner, boundary) = (export.configs().planner.as_ref(), export.boundary_ratio());
-        let mut jobs = vec![];
-        for shape in &self.shapes {
-            jobs.extend(bench::jobs(shape, planner, boundary)?.0);
-        }
-        let flops = Flops::of(&Folder::Export(export.clone()), &jobs);
+        let flops = Flops::of(&Folder::Export(export.clone()), &self.work);
         flops.context("the graphs' FLOPs are no polynomial of their sizes; export them again")
     }
 }

@@ -26,7 +26,7 @@ use bernini_runner::export::Export;
 use bernini_runner::package::Folder;
 
 use super::calibrate::{describe, plan};
-use super::verify::shapes;
+use super::verify::requested;
 use crate::Outcome;
 use crate::args::{SearchArgs, settings};
 use crate::files::{Scratch, publish};
@@ -54,12 +54,13 @@ pub fn search(args: &SearchArgs, interrupted: &AtomicBool) -> anyhow::Result<Out
     let jobs = plan(requests.collect::<anyhow::Result<_>>()?, variant, &scratch)?;
     let cases = jobs.iter().map(|(request, plan)| describe(request, plan)).collect();
     let workloads = args.flags.workload.iter().map(|workload| workload.name.clone()).collect();
+    let work = requested(&args.flags.workload, &jobs, export.package())?;
     let candidates = Candidates {
         checkpoint: &args.flags.checkpoint,
         table,
         export,
-        shapes: shapes(&args.flags.workload, &jobs),
         jobs,
+        work,
         folder: scratch.path().join("candidate"),
         progress: flags.progress,
         interrupted,

@@ -29,7 +29,7 @@ pub fn verify(args: &VerifyArgs, interrupted: &AtomicBool) -> anyhow::Result<Out
     if case.is_none() && (args.wants(Level::B) || args.wants(Level::C)) {
         bail!("--level b and c run a case on every folder: pass --case FILE, or --prompt");
     }
-    let requested = requested(args, case.as_ref(), &folders.package)?;
+    let requested = requested(&args.flags.workload, case.as_ref(), &folders.package)?;
     for other in &mut folders.others {
         let flops = Flops::of(&other.folder, &requested).filter(|flops| flops.total > 0.0);
         other.report.fp8_share = flops.map(|flops| flops.fp8 / flops.total);
@@ -159,15 +159,19 @@ fn request(args: &VerifyArgs, package: &Package) -> anyhow::Result<(Request, Pla
     Ok((request, plan))
 }
 
-/// What `--workload`, else the case, comes to.
-fn requested(
-    args: &VerifyArgs,
-    case: Option<&(Request, Plan)>,
+/// Jobs of what `--workload` names, else of the cases.
+pub(super) fn requested<'c>(
+    workloads: &[Workload],
+    cases: impl IntoIterator<Item = &'c (Request, Plan)>,
     package: &Package,
 ) -> anyhow::Result<Vec<Job>> {
+    let shapes: Vec<Shape> = match workloads {
+        [] => cases.into_iter().map(|(_, plan)| shape_of(plan)).collect(),
+        _ => workloads.iter().map(shape).collect(),
+    };
     let planner = package.configs().planner.as_ref();
     let mut all = vec![];
-    for shape in &shapes(&args.flags.workload, case) {
+    for shape in &shapes {
         all.extend(jobs(shape, planner, package.boundary_ratio())?.0);
     }
     Ok(all)
@@ -185,17 +189,6 @@ fn level_a_jobs(requested: Vec<Job>, folders: &Folders) -> anyhow::Result<Vec<Jo
         bail!("nothing says at which sizes to compare: pass --workload, or --case FILE");
     }
     Ok(all)
-}
-
-/// What `--workload` names, else what the cases come to.
-pub(super) fn shapes<'c>(
-    workloads: &[Workload],
-    cases: impl IntoIterator<Item = &'c (Request, Plan)>,
-) -> Vec<Shape> {
-    match workloads {
-        [] => cases.into_iter().map(|(_, plan)| shape_of(plan)).collect(),
-        _ => workloads.iter().map(shape).collect(),
-    }
 }
 
 /// What a case comes to.
